@@ -1,0 +1,35 @@
+//! The traits that an application author implements, and adapters in memory.
+//!
+//! # Layout
+//!
+//! - [`RaftTypeConfig`] and [`declare_raft_types!`]: the types of one application.
+//! - [`Entry`], [`EntryBatch`], [`EntryRange`]: entries, shared and encoded at most once; [`codec`]: their stored form.
+//! - [`RaftLogStorage`], [`RaftLogReader`], [`IoFlushed`]: the log store.
+//! - [`RaftStateMachine`], [`SnapshotSource`], [`SnapshotSink`], [`SnapshotBuilder`]: state and snapshots.
+//! - [`RaftNetworkFactory`], [`RaftNetwork`], [`AppendStream`], [`RaftServer`]: the network and its far side.
+//! - [`IdentityStore`], [`FormationNetwork`], [`FormationServer`]: whose directory it is, and forming a cluster.
+//! - [`Env`], [`Clock`], [`Spawn`]: time and tasks.
+
+pub use openraft_engine as engine;
+
+pub mod codec;
+mod entry;
+mod error;
+mod identity;
+mod network;
+mod runtime;
+mod state_machine;
+mod storage;
+mod type_config;
+
+pub use entry::{ClientSession, ENTRY_OVERHEAD_BYTES, Entry, EntryBatch, EntryPayload, EntryRange};
+pub use error::{NetworkError, ReadError, ServerError, StorageError};
+pub use identity::{FormReply, FormRequest, FormationNetwork, FormationServer, Identity, IdentityStore};
+pub use network::{AppendEntriesRequest, AppendStream, RaftNetwork, RaftNetworkFactory, RaftServer};
+pub use runtime::{Clock, Elapsed, Env, Spawn, TaskHandle};
+pub use state_machine::{RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotSink, SnapshotSource};
+pub use storage::{IoFlushed, LogState, RaftLogReader, RaftLogStorage};
+pub use type_config::{
+    AppData, AppReply, LogIdOf, MembershipOf, RaftTypeConfig, ReplicaOf, SnapshotHeaderOf, SnapshotMetaOf,
+    SnapshotReplyOf, StoredMembershipOf, VoteOf,
+};

@@ -1,0 +1,2 @@
+//! raft-kv
+fn main() {}

@@ -1,0 +1,1 @@
+//! Placeholder line until the crate lands in this same change.
