@@ -1,5 +1,24 @@
-//! The Raft protocol as a value: methods go in, `Command`s come out, nothing else happens.
+//! The Raft protocol as a value: methods go in, [`Command`]s come out, nothing else happens.
+//!
+//! No clock, no source of chance, no runtime and no I/O: time and seed are arguments. See [`Engine`] for how it is
+//! driven.
+//!
+//! # Layout
+//!
+//! - [`Engine`]: one node's protocol. [`EngineConfig`]: what it is told once. [`RestartState`]: what it finds.
+//! - [`Command`], [`Reply`]: what it orders.
+//! - Messages: [`VoteRequest`], [`HeartbeatRequest`], [`AppendHeader`], [`SnapshotHeader`] and their replies.
+//! - [`Vote`], [`LogId`], [`Membership`], [`Timestamp`]: the values it computes with; [`quorum`]: how it decides.
+//!
+//! Sources: D. Ongaro and J. Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended Version)" (the
+//! paper); D. Ongaro, "Consensus: Bridging Theory and Practice" (the thesis).
+
+mod command;
+mod config;
+mod engine;
 mod log_id;
+mod log_ids;
+mod log_lane;
 mod membership;
 mod message;
 mod node;
@@ -7,6 +26,9 @@ pub mod quorum;
 mod time;
 mod vote;
 
+pub use command::{Command, InitializeError, OwnPayload, ReadRefused, ReplicationTarget, Reply};
+pub use config::{ConfigError, EngineConfig};
+pub use engine::{Engine, NotProposed, Proposed, ReplicationReport, RestartState, ServerState};
 pub use log_id::{LeaderId, LogId, LogIdOptionExt};
 pub use membership::{InvalidMembership, Member, Membership, StoredMembership};
 pub use message::{

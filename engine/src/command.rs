@@ -1,0 +1,212 @@
+//! What the engine orders: plain data, carried out by whoever drives it.
+//!
+//! Commands run on lanes: the log (`SaveVote`, `AppendInputEntries`, `AppendOwnEntry`, `TruncateLog`, `PurgeLog`), the
+//! state machine (`LeaderCommit`, `FollowerCommit`, `BuildSnapshot`, `InstallSnapshot`), and one lane for each peer.
+//! Within a lane they are submitted in the order in which they were emitted; the lanes are free against each other.
+//! Nothing needs to be held back: the engine emits what depends on another lane only when it has been told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AppendReply, HeartbeatReply, LogId, Membership, Node, NodeId, Replica, SnapshotMeta, SnapshotReply, Vote,
+    VoteReply, VoteRequest,
+};
+
+/// Something for the driver to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum Command<NID: NodeId, N: Node> {
+    /// Log lane: save the vote as write `io`.
+    SaveVote {
+        /// The write's number; report it with [`Engine::handle_log_flushed`](crate::Engine::handle_log_flushed).
+        io: u64,
+        /// What to save.
+        vote: Vote<NID>,
+    },
+    /// Log lane: append these of the entries just handed in, proposed or received, as write `io`. They become part of
+    /// the log in memory at once.
+    AppendInputEntries {
+        /// The write's number.
+        io: u64,
+        /// The first index.
+        first: u64,
+        /// The last entry.
+        last: LogId<NID>,
+    },
+    /// Log lane: append an entry that the engine itself writes.
+    AppendOwnEntry {
+        /// The write's number.
+        io: u64,
+        /// Its place.
+        log_id: LogId<NID>,
+        /// What it holds.
+        payload: OwnPayload<NID, N>,
+    },
+    /// Log lane: drop the entries from `since` on.
+    TruncateLog {
+        /// The write's number.
+        io: u64,
+        /// The first index dropped.
+        since: u64,
+    },
+    /// Log lane: drop the entries up to `upto`, which a durable snapshot covers.
+    PurgeLog {
+        /// The write's number.
+        io: u64,
+        /// The last entry dropped; the whole log, if it does not hold this entry.
+        upto: LogId<NID>,
+    },
+    /// Log lane, without a completion: note what is committed, to shorten the next recovery.
+    SaveCommitted {
+        /// What is committed and applied here.
+        committed: LogId<NID>,
+    },
+    /// State machine lane: apply these entries and answer the writes that wait for them.
+    LeaderCommit {
+        /// The first index.
+        since: u64,
+        /// The last entry.
+        upto: LogId<NID>,
+    },
+    /// State machine lane: apply these entries. Writes that wait for them, from a time of leadership before, are
+    /// answered too.
+    FollowerCommit {
+        /// The first index.
+        since: u64,
+        /// The last entry.
+        upto: LogId<NID>,
+    },
+    /// State machine lane: build a snapshot of what is applied when it is this command's turn; report it with
+    /// [`Engine::handle_snapshot_built`](crate::Engine::handle_snapshot_built).
+    BuildSnapshot,
+    /// State machine lane: install the received snapshot; report it with
+    /// [`Engine::handle_snapshot_installed`](crate::Engine::handle_snapshot_installed).
+    InstallSnapshot {
+        /// Which.
+        meta: SnapshotMeta<NID, N>,
+    },
+    /// Start and stop replication tasks. Those not named go on.
+    RebuildReplications {
+        /// The followers that get a task.
+        start: Vec<ReplicationTarget<NID, N>>,
+        /// The sessions whose tasks end.
+        stop: Vec<u64>,
+    },
+    /// Peer lanes, all followers: the log now reaches `last`.
+    ReplicateInputEntries {
+        /// The last entry.
+        last: LogId<NID>,
+    },
+    /// Peer lanes, all followers: this is committed.
+    ReplicateCommitted {
+        /// Up to here.
+        committed: LogId<NID>,
+    },
+    /// Peer lanes, all followers: send a heartbeat with this position.
+    SendHeartbeat {
+        /// The position drawn.
+        position: u64,
+    },
+    /// Ask `to` for its vote.
+    SendVote {
+        /// Whom.
+        to: NID,
+        /// Where it is found.
+        node: N,
+        /// What.
+        request: VoteRequest<NID>,
+    },
+    /// Answer the call that came with `token`.
+    Respond {
+        /// Which.
+        token: u64,
+        /// What.
+        reply: Reply<NID>,
+    },
+    /// Answer every write proposed here at `since` or later: its outcome is unknown, for this node leads no more.
+    AbandonWrites {
+        /// The first index that is not known to be committed.
+        since: u64,
+    },
+}
+
+/// An entry that the engine writes itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum OwnPayload<NID: NodeId, N: Node> {
+    /// A new leader's first entry.
+    Blank,
+    /// A membership.
+    Membership(Membership<NID, N>),
+}
+
+/// A follower that is to be replicated to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct ReplicationTarget<NID: NodeId, N: Node> {
+    /// Who, and on which store.
+    pub replica: Replica<NID>,
+    /// Where it is found.
+    pub node: N,
+    /// Names this task; what it reports carries it.
+    pub session: u64,
+    /// The last entry of the leader's log when the task starts.
+    pub last: Option<LogId<NID>>,
+}
+
+/// An answer to a call that came with a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum Reply<NID: NodeId> {
+    /// To [`Engine::handle_vote_request`](crate::Engine::handle_vote_request).
+    Vote(VoteReply<NID>),
+    /// To [`Engine::handle_heartbeat`](crate::Engine::handle_heartbeat).
+    Heartbeat(HeartbeatReply<NID>),
+    /// To [`Engine::handle_append`](crate::Engine::handle_append).
+    Append(AppendReply<NID>),
+    /// To [`Engine::handle_install_snapshot`](crate::Engine::handle_install_snapshot).
+    Snapshot(SnapshotReply<NID>),
+    /// To [`Engine::initialize`](crate::Engine::initialize); durable if it is `Ok`.
+    Initialize(Result<(), InitializeError<NID>>),
+    /// To [`Engine::read_index`](crate::Engine::read_index): everything up to this entry is applied here, and it
+    /// was the newest committed one when the read came.
+    Read(Result<LogId<NID>, ReadRefused<NID>>),
+}
+
+/// Why a cluster was not initialised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(bound = "")]
+pub enum InitializeError<NID: NodeId> {
+    /// There is a log or a vote already: the node belongs to a cluster.
+    #[error(
+        "the node has a history already (last entry {last_log_id:?}, vote {vote}); it was initialised before"
+    )]
+    NotAllowed {
+        /// The last entry.
+        last_log_id: Option<LogId<NID>>,
+        /// The vote.
+        vote: Vote<NID>,
+    },
+    /// The initial list does not name this node on this store.
+    #[error("the initial list does not hold this node, {me}, on the store it runs on")]
+    NotInList {
+        /// This node.
+        me: Replica<NID>,
+    },
+    /// The initial list is not a membership.
+    #[error("the initial list is no membership: {0}")]
+    Invalid(String),
+}
+
+/// Why a read is not served here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub enum ReadRefused<NID: NodeId> {
+    /// This node does not lead, or ceased to while the read waited.
+    NotLeader {
+        /// Who leads, as far as it is known.
+        leader: Option<NID>,
+    },
+    /// Too many reads wait already.
+    Overloaded,
+}

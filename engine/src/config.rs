@@ -1,0 +1,100 @@
+//! The engine's configuration: who it is, its timeouts, its seed and its limits.
+
+use std::time::Duration;
+
+use crate::Replica;
+
+/// What an [`Engine`](crate::Engine) is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct EngineConfig<NID> {
+    /// Who this node is, and on which store.
+    pub replica: Replica<NID>,
+    /// How often a leader tells its followers that it leads. Default 100 ms. Less costs messages; more than a third
+    /// of `election_timeout_min` makes followers campaign for want of one lost message.
+    pub heartbeat_interval: Duration,
+    /// The shortest time without a leader after which a node campaigns. Default 500 ms.
+    pub election_timeout_min: Duration,
+    /// The longest. Default 1 s. Timeouts are drawn evenly between the two, anew for each campaign (paper, 5.2).
+    pub election_timeout_max: Duration,
+    /// Where the drawing of timeouts starts. Must differ between the nodes of a cluster, or they campaign in step.
+    pub seed: u64,
+    /// Build a snapshot after so many entries were applied since the last one. `None`: only when asked.
+    pub snapshot_every_entries: Option<u64>,
+    /// How many entries behind the snapshot are kept in the log, for followers that are a little behind.
+    /// Default 5,000.
+    pub snapshot_keep_entries: u64,
+    /// How far behind the snapshot a follower may hold up the purge of the log, in entries; one further behind gets
+    /// the snapshot instead. Default 1,000,000.
+    pub purge_pin_entries: u64,
+    /// How many reads may wait for their confirmation; one more is refused. Default 65,536.
+    pub max_waiting_reads: usize,
+}
+
+impl<NID> EngineConfig<NID> {
+    /// The defaults for the node `replica`.
+    pub fn new(replica: Replica<NID>, seed: u64) -> Self {
+        Self {
+            replica,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout_min: Duration::from_millis(500),
+            election_timeout_max: Duration::from_secs(1),
+            seed,
+            snapshot_every_entries: None,
+            snapshot_keep_entries: 5_000,
+            purge_pin_entries: 1_000_000,
+            max_waiting_reads: 65_536,
+        }
+    }
+
+    /// Checks what the engine relies on.
+    ///
+    /// # Errors
+    /// The first rule broken, in words that say what to change.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.heartbeat_interval.is_zero() {
+            return Err(ConfigError::ZeroHeartbeat);
+        }
+        if self.heartbeat_interval.saturating_mul(2) > self.election_timeout_min {
+            return Err(ConfigError::HeartbeatTooSlow {
+                heartbeat: self.heartbeat_interval,
+                election_min: self.election_timeout_min,
+            });
+        }
+        if self.election_timeout_min >= self.election_timeout_max {
+            return Err(ConfigError::NoRange {
+                min: self.election_timeout_min,
+                max: self.election_timeout_max,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A configuration with which a cluster would not hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Heartbeats without a pause.
+    #[error("the heartbeat interval is zero: choose some tens of milliseconds")]
+    ZeroHeartbeat,
+    /// Followers would campaign although the leader is well.
+    #[error(
+        "the heartbeat interval {heartbeat:?} is more than half of the shortest election timeout {election_min:?}: \
+         followers would campaign although the leader is well; make it a third or less"
+    )]
+    HeartbeatTooSlow {
+        /// The interval given.
+        heartbeat: Duration,
+        /// The timeout given.
+        election_min: Duration,
+    },
+    /// All nodes would campaign at once.
+    #[error(
+        "election timeouts run from {min:?} to {max:?}: the upper bound must be greater, twice the lower is usual"
+    )]
+    NoRange {
+        /// The lower bound given.
+        min: Duration,
+        /// The upper bound given.
+        max: Duration,
+    },
+}

@@ -1,0 +1,181 @@
+//! The follower's side: heartbeats and appends, conflicts, and what may be acknowledged when.
+
+use super::Engine;
+use super::state::{Role, WaitingKind};
+use crate::{
+    AppendHeader, AppendResult, Command, HeartbeatRequest, LogId, LogIdOptionExt, Node, NodeId, RaftEntry,
+    Replica, StoredMembership, Timestamp, Vote,
+};
+
+impl<NID: NodeId, N: Node> Engine<NID, N> {
+    /// A leader says that it leads; answers [`Reply::Heartbeat`](crate::Reply::Heartbeat) once its vote is durable
+    /// here.
+    pub fn handle_heartbeat(&mut self, now: Timestamp, token: u64, request: HeartbeatRequest<NID>) {
+        if !self.is_initialized() || !self.accept_leader(now, &request.from, request.vote) {
+            return self.send_heartbeat_reply(token, request.position, false);
+        }
+        // The leader has seen that our log equals its own up to what it states here, unless it was lost since.
+        if let Some(committed) = request.committed.filter(|committed| self.state.log.holds(committed)) {
+            self.advance_commit(Some(committed));
+        }
+        self.respond_when_durable(
+            self.state.vote_io,
+            token,
+            WaitingKind::Heartbeat { position: request.position },
+        );
+    }
+
+    /// A leader's entries. Accepts what follows `header.prev_log_id`, truncates what conflicts, and answers
+    /// [`Reply::Append`](crate::Reply::Append): a match once entries and vote are durable.
+    ///
+    /// The driver keeps the entries; those accepted are named by the [`Command::AppendInputEntries`] that this call
+    /// emits. Entries that do not follow one another and `prev_log_id`, or that carry a greater leader id than the
+    /// vote, are refused whole.
+    pub fn handle_append<'a, E>(
+        &mut self,
+        now: Timestamp,
+        token: u64,
+        header: AppendHeader<NID>,
+        entries: impl Iterator<Item = &'a E> + Clone,
+    ) where
+        E: RaftEntry<NID, N> + 'a,
+    {
+        let position = header.position;
+        if !self.is_initialized() || self.contradicts(&header.from) {
+            return self.send_append_reply(token, position, AppendResult::Refused);
+        }
+        if !well_formed(&header, entries.clone()) {
+            return self.send_append_reply(token, position, AppendResult::Refused);
+        }
+        if !self.accept_leader(now, &header.from, header.vote) {
+            return self.send_append_reply(token, position, AppendResult::HigherVote);
+        }
+        if self.state.installing.is_some() {
+            return self.send_append_reply(token, position, AppendResult::Busy);
+        }
+        if let Some(prev) = header.prev_log_id
+            && !self.matches(&prev)
+        {
+            let hint = self.state.log.conflict_hint(prev);
+            return self.respond_when_durable(
+                self.state.vote_io,
+                token,
+                WaitingKind::Conflict { position, hint },
+            );
+        }
+        let matched = entries.clone().last().map(RaftEntry::log_id).or(header.prev_log_id);
+        if !self.take_entries(entries) {
+            return self.send_append_reply(token, position, AppendResult::Refused);
+        }
+        if let Some(matched) = matched {
+            // What the leader committed beyond the entries checked here may be other than what we hold there.
+            let upto = header.committed.map(|committed| committed.min(matched));
+            self.advance_commit(upto.filter(|upto| self.state.log.holds(upto)));
+        }
+        let durable = matched.next_index() <= self.state.lane.durable();
+        let io = if durable { self.state.vote_io } else { self.state.lane.submitted() };
+        self.respond_when_durable(io, token, WaitingKind::Append { position, matched });
+    }
+
+    /// A leader's message was refused for want of memory: it still is a message of the leader. Answers "busy".
+    pub fn handle_append_refused_busy(&mut self, now: Timestamp, token: u64, header: AppendHeader<NID>) {
+        let accepted = self.is_initialized()
+            && !self.contradicts(&header.from)
+            && self.accept_leader(now, &header.from, header.vote);
+        let result = if accepted { AppendResult::Busy } else { AppendResult::HigherVote };
+        self.send_append_reply(token, header.position, result);
+    }
+
+    /// Whether `vote` is, or becomes, the leader that this node follows.
+    pub(super) fn accept_leader(&mut self, now: Timestamp, from: &Replica<NID>, vote: Vote<NID>) -> bool {
+        if !vote.committed
+            || vote.node_id != from.node_id
+            || vote.node_id == self.id()
+            || self.contradicts(from)
+        {
+            return false;
+        }
+        if vote == self.state.vote {
+            self.timing.election = None;
+            if self.is_voter() {
+                self.timing.arm_election(&self.config, now);
+            }
+            return true;
+        }
+        if vote > self.state.vote {
+            self.become_follower(now);
+            self.save_vote(vote);
+            return true;
+        }
+        false
+    }
+
+    /// Whether this log holds `prev`, or has committed and dropped what stood there.
+    fn matches(&self, prev: &LogId<NID>) -> bool {
+        // What is purged was committed, and every leader's log holds what is committed (paper, 5.4.3).
+        prev.index < self.state.log.purged().next_index() || self.state.log.holds(prev)
+    }
+
+    /// Skips what the log holds, truncates what conflicts, appends the rest. False, and nothing is changed, if the
+    /// entries contradict what is committed.
+    fn take_entries<'a, E>(&mut self, entries: impl Iterator<Item = &'a E> + Clone) -> bool
+    where
+        E: RaftEntry<NID, N> + 'a,
+    {
+        let purged_end = self.state.log.purged().next_index();
+        let held = |entry: &&E| {
+            let log_id = entry.log_id();
+            log_id.index < purged_end || self.state.log.holds(&log_id)
+        };
+        let held = entries.clone().take_while(held).count();
+        let mut new = entries.skip(held);
+        let Some(first) = new.next() else { return true };
+        let since = first.log_id().index;
+        if since < self.state.log.last().next_index() {
+            if since < self.state.committed.next_index() {
+                return false;
+            }
+            self.truncate(since);
+        }
+        let mut last = first.log_id();
+        for entry in std::iter::once(first).chain(new) {
+            last = entry.log_id();
+            self.state.log.append(last);
+            if let Some(membership) = entry.membership() {
+                self.state.memberships.push(StoredMembership::new(last, membership.clone()));
+            }
+        }
+        let io = self.state.lane.submit(last.index + 1);
+        self.push(Command::AppendInputEntries { io, first: since, last });
+        true
+    }
+
+    /// Drops the log from `since` on, and with it the memberships stated there.
+    pub(super) fn truncate(&mut self, since: u64) {
+        debug_assert!(matches!(self.state.role, Role::Follower), "only a follower truncates");
+        self.state.log.truncate(since);
+        self.state.lane.truncate(since);
+        let memberships = &mut self.state.memberships;
+        let stay = memberships.partition_point(|stored| stored.log_id.next_index() <= since).max(1);
+        memberships.truncate(stay);
+        let io = self.state.lane.submit(since);
+        self.push(Command::TruncateLog { io, since });
+    }
+}
+
+/// Whether the entries follow `prev_log_id` and one another, with leader ids that do not fall and do not exceed the
+/// vote's.
+fn well_formed<'a, NID: NodeId, N: Node, E: RaftEntry<NID, N> + 'a>(
+    header: &AppendHeader<NID>,
+    entries: impl Iterator<Item = &'a E>,
+) -> bool {
+    let mut prev = header.prev_log_id;
+    for entry in entries {
+        let log_id = entry.log_id();
+        if log_id.index != prev.next_index() || prev.is_some_and(|prev| log_id.leader_id < prev.leader_id) {
+            return false;
+        }
+        prev = Some(log_id);
+    }
+    prev.is_none_or(|last| last.leader_id <= header.vote.leader_id())
+}

@@ -1,0 +1,209 @@
+//! The leader's side: proposals, followers' reports, commit, heartbeats, and stepping down.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::state::{Follower, Leader, Role};
+use crate::{
+    Command, LeaderId, LogId, LogIdOptionExt, Node, NodeId, OwnPayload, ReadRefused, Replica,
+    ReplicationTarget, Reply, Timestamp, Vote, quorum,
+};
+
+/// The places that proposals got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proposed<NID> {
+    /// Under whom they stand.
+    pub leader_id: LeaderId<NID>,
+    /// The index of the first; the others follow.
+    pub first_index: u64,
+}
+
+/// Why proposals were not taken. They are certainly not in any log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotProposed<NID> {
+    /// This node does not lead.
+    NotLeader {
+        /// Who does, as far as it is known.
+        leader: Option<NID>,
+    },
+}
+
+/// What a replication task reports, joined over all that it learned since it last did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicationReport<NID> {
+    /// The task.
+    pub session: u64,
+    /// Whose replica it talks to.
+    pub target: Replica<NID>,
+    /// The last entry known to be durable there.
+    pub matched: Option<LogId<NID>>,
+    /// The greatest position confirmed under this leader's vote.
+    pub confirmed: u64,
+    /// The lowest index that is still needed from the log.
+    pub needed: u64,
+    /// Whether the follower answers.
+    pub reachable: bool,
+    /// A vote there that is greater than ours, if one was seen.
+    pub higher_vote: Option<Vote<NID>>,
+}
+
+impl<NID: NodeId, N: Node> Engine<NID, N> {
+    /// Takes `count` proposals into the log, if this node leads. The entries are those that the driver has at hand;
+    /// the [`Command::AppendInputEntries`] that follows names their place.
+    ///
+    /// # Errors
+    /// [`NotProposed`]: nothing was taken.
+    ///
+    /// # Panics
+    /// If `count` is zero.
+    pub fn propose(&mut self, count: u64) -> Result<Proposed<NID>, NotProposed<NID>> {
+        assert!(count > 0, "a proposal has at least one entry");
+        if !matches!(self.state.role, Role::Leader(_)) {
+            return Err(NotProposed::NotLeader { leader: self.leader() });
+        }
+        let leader_id = self.state.vote.leader_id();
+        let first = self.state.log.last().next_index();
+        let last = LogId { leader_id, index: first + count - 1 };
+        for index in first..=last.index {
+            self.state.log.append(LogId { leader_id, index });
+        }
+        let io = self.state.lane.submit(last.index + 1);
+        self.push(Command::AppendInputEntries { io, first, last });
+        self.push(Command::ReplicateInputEntries { last });
+        Ok(Proposed { leader_id, first_index: first })
+    }
+
+    /// A quorum has granted: lead, and begin with a blank entry, by whose commitment everything before it is committed
+    /// (paper, 5.4.2 and 8).
+    pub(super) fn become_leader(&mut self, now: Timestamp) {
+        self.timing.election = None;
+        self.timing.heartbeat = Some(now + self.config.heartbeat_interval);
+        self.timing.led_since = now;
+        self.timing.confirmed_at.clear();
+        self.timing.drawn.clear();
+        let vote = self.state.vote.commit();
+        let first_own = LogId { leader_id: vote.leader_id(), index: self.state.log.last().next_index() };
+        let last = self.state.log.last();
+        let me = self.id();
+
+        let mut followers = BTreeMap::new();
+        let mut start = Vec::new();
+        let membership = self.membership().membership.clone();
+        for (id, member) in membership.nodes().iter().filter(|(id, _)| **id != me) {
+            self.state.session += 1;
+            let session = self.state.session;
+            followers.insert(
+                *id,
+                Follower { session, matched: None, confirmed: 0, needed: last.next_index(), reachable: true },
+            );
+            start.push(ReplicationTarget {
+                replica: Replica { node_id: *id, store_id: member.store_id },
+                node: member.node.clone(),
+                session,
+                last,
+            });
+        }
+        self.state.role = Role::Leader(Leader { first_own, followers, reads: Default::default() });
+        self.save_vote(vote);
+        self.push(Command::RebuildReplications { start, stop: Vec::new() });
+        self.append_own(first_own, OwnPayload::Blank);
+        self.push(Command::ReplicateInputEntries { last: first_own });
+        self.send_heartbeat(now);
+    }
+
+    /// Draws a position.
+    pub(super) fn draw_position(&mut self, now: Timestamp) -> u64 {
+        self.state.position += 1;
+        self.timing.note_drawn(self.state.position, now);
+        self.state.position
+    }
+
+    pub(super) fn send_heartbeat(&mut self, now: Timestamp) {
+        let position = self.draw_position(now);
+        self.push(Command::SendHeartbeat { position });
+    }
+
+    /// The heartbeat is due: send it, unless no quorum has answered for an election timeout; then step down
+    /// (check-quorum, thesis 6.2).
+    pub(super) fn beat(&mut self, now: Timestamp) {
+        let heard = self.quorum_heard_at(now);
+        if now.since(heard) > self.config.election_timeout_max {
+            return self.become_follower(now);
+        }
+        self.timing.heartbeat = Some(now + self.config.heartbeat_interval);
+        self.send_heartbeat(now);
+    }
+
+    /// The latest instant at which a quorum had not yet left this leader, as far as is known: when the messages that a
+    /// quorum answered were sent, but not before the leadership began.
+    fn quorum_heard_at(&self, now: Timestamp) -> Timestamp {
+        let me = self.id();
+        let confirmed = &self.timing.confirmed_at;
+        quorum::committed(self.membership().membership.voters(), now, |id| {
+            if *id == me { Some(now) } else { confirmed.get(id).copied() }
+        })
+        .unwrap_or(Timestamp::ZERO)
+        .max(self.timing.led_since)
+    }
+
+    /// What a replication task has learned. Reports of other sessions than the present one are dropped.
+    pub fn handle_replication_report(&mut self, now: Timestamp, report: ReplicationReport<NID>) {
+        let Role::Leader(leader) = &mut self.state.role else { return };
+        let Some(follower) = leader.followers.get_mut(&report.target.node_id) else { return };
+        if follower.session != report.session {
+            return;
+        }
+        if let Some(higher) = report.higher_vote
+            && higher > self.state.vote
+        {
+            self.state.seen_term = self.state.seen_term.max(higher.term);
+            return self.become_follower(now);
+        }
+        // No follower can hold more than was sent; a report beyond the log is a peer that lies.
+        let matched = report.matched.filter(|matched| self.state.log.holds(matched));
+        follower.matched = follower.matched.max(matched);
+        follower.confirmed = follower.confirmed.max(report.confirmed);
+        follower.needed = report.needed;
+        follower.reachable = report.reachable;
+        if let Some(at) = self.timing.drawn_at(report.confirmed) {
+            let latest = self.timing.confirmed_at.entry(report.target.node_id).or_insert(at);
+            *latest = at.max(*latest);
+        }
+        self.advance_leader_commit();
+        self.confirm_reads();
+        self.consider_purge();
+    }
+
+    /// Commits what a quorum of every voter set holds durably, if it is an entry of this leadership
+    /// (paper, 5.4.2: never by counting entries of an earlier term).
+    pub(super) fn advance_leader_commit(&mut self) {
+        let Role::Leader(leader) = &self.state.role else { return };
+        let me = self.id();
+        let own = self.state.lane.durable();
+        let end = quorum::committed(
+            self.membership().membership.voters(),
+            self.state.log.last().next_index(),
+            |id| {
+                if *id == me { Some(own) } else { leader.followers.get(id).map(|f| f.matched.next_index()) }
+            },
+        );
+        let Some(index) = end.and_then(|end| end.checked_sub(1)) else { return };
+        if index < leader.first_own.index {
+            return;
+        }
+        self.advance_commit(self.state.log.get(index));
+    }
+
+    /// Ends the leadership: its tasks stop, its undecided writes are of unknown outcome, its waiting reads are told.
+    pub(super) fn give_up_leadership(&mut self) {
+        let Role::Leader(leader) = std::mem::replace(&mut self.state.role, Role::Follower) else { return };
+        self.timing.heartbeat = None;
+        let stop = leader.followers.values().map(|follower| follower.session).collect();
+        self.push(Command::RebuildReplications { start: Vec::new(), stop });
+        self.push(Command::AbandonWrites { since: self.state.committed.next_index() });
+        for token in leader.reads.into_iter().flat_map(|read| read.tokens) {
+            self.respond(token, Reply::Read(Err(ReadRefused::NotLeader { leader: None })));
+        }
+        self.drop_reads_beyond_commit();
+    }
+}

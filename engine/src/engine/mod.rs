@@ -1,0 +1,346 @@
+//! `Engine`: one node's protocol as a value.
+
+mod append;
+mod check;
+mod election;
+mod leader;
+mod lifecycle;
+mod reads;
+mod snapshot;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use leader::{NotProposed, Proposed, ReplicationReport};
+pub use state::RestartState;
+use state::{Role, State, Timing};
+
+use crate::{
+    AppendReply, AppendResult, Command, EngineConfig, HeartbeatReply, LogId, LogIdOptionExt, Node, NodeId,
+    Reply, SnapshotReply, StoredMembership, Timestamp, Vote, VoteReply,
+};
+use state::{WaitingKind, WaitingReply};
+
+/// One node's Raft protocol: it only computes. It owns no clock, no randomness but what its seed gives, and no I/O.
+///
+/// Methods are of four kinds.
+///
+/// - *Getters* ([`role`](Engine::role), [`vote`](Engine::vote), [`committed`](Engine::committed), …) change nothing.
+/// - *Arrivals*, `handle_*`: messages of peers and their replies, completions of I/O, and
+///   [`handle_deadline`](Engine::handle_deadline).
+/// - *Requests*: [`initialize`](Engine::initialize), [`propose`](Engine::propose),
+///   [`read_index`](Engine::read_index), [`trigger_snapshot`](Engine::trigger_snapshot).
+/// - [`next_deadline`](Engine::next_deadline) and [`take_commands`](Engine::take_commands).
+///
+/// A driver loops: wait for something to arrive or for `next_deadline()`; read its clock; call the method; carry out
+/// what `take_commands()` returns, each lane in order ([`Command`]). There is no tick. The same calls with the same
+/// seed give the same commands.
+///
+/// Calls that expect an answer carry a token, a number of the caller's choice; the answer is a [`Command::Respond`],
+/// at once or later, exactly one for each token, unless the node stops.
+#[derive(Clone, Debug)]
+pub struct Engine<NID: NodeId, N: Node> {
+    config: EngineConfig<NID>,
+    state: State<NID, N>,
+    timing: Timing<NID>,
+    commands: Vec<Command<NID, N>>,
+}
+
+/// What a node is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerState {
+    /// In no voter set: receives the log and counts for nothing; also a node that is in no cluster yet.
+    Learner,
+    /// A voter that follows, or waits for a leader.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+impl<NID: NodeId, N: Node> Engine<NID, N> {
+    /// What the node is.
+    pub fn role(&self) -> ServerState {
+        match &self.state.role {
+            Role::Leader(_) => ServerState::Leader,
+            Role::Candidate(_) => ServerState::Candidate,
+            Role::Follower if self.is_voter() => ServerState::Follower,
+            Role::Follower => ServerState::Learner,
+        }
+    }
+
+    /// The vote in force, durable or on its way to the disk.
+    pub fn vote(&self) -> Vote<NID> {
+        self.state.vote
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NID> {
+        match self.state.role {
+            Role::Leader(_) => Some(self.id()),
+            // A committed vote for oneself stands also when one no longer leads.
+            _ if self.state.vote.committed && self.state.vote.node_id != self.id() => {
+                Some(self.state.vote.node_id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this node belongs to a cluster: its log or snapshot names one.
+    pub fn is_initialized(&self) -> bool {
+        !self.membership().membership.is_empty()
+    }
+
+    /// The membership in force, committed or not.
+    pub fn membership(&self) -> &StoredMembership<NID, N> {
+        self.state.membership()
+    }
+
+    /// The last entry accepted, durable or not.
+    pub fn last_log_id(&self) -> Option<LogId<NID>> {
+        self.state.log.last()
+    }
+
+    /// The last entry known to be durable here.
+    pub fn flushed(&self) -> Option<LogId<NID>> {
+        let durable = self.state.lane.durable().min(self.last_log_id().next_index());
+        durable.checked_sub(1).and_then(|index| self.state.log.get(index))
+    }
+
+    /// The last entry known to be committed.
+    pub fn committed(&self) -> Option<LogId<NID>> {
+        self.state.committed
+    }
+
+    /// The last entry known to be applied here.
+    pub fn applied(&self) -> Option<LogId<NID>> {
+        self.state.applied
+    }
+
+    /// The last entry that the durable snapshot covers.
+    pub fn snapshot(&self) -> Option<LogId<NID>> {
+        self.state.snapshot
+    }
+
+    /// The last entry dropped from the front of the log.
+    pub fn purged(&self) -> Option<LogId<NID>> {
+        self.state.log.purged()
+    }
+
+    /// The log id at `index`, if the log holds it or it is the last purged one.
+    pub fn log_id_at(&self, index: u64) -> Option<LogId<NID>> {
+        self.state.log.get(index)
+    }
+
+    /// Of each follower, what the leader knows: the last entry durable there, and whether it answers. Empty when this
+    /// node does not lead.
+    pub fn followers(&self) -> impl Iterator<Item = (NID, Option<LogId<NID>>, bool)> {
+        let followers = match &self.state.role {
+            Role::Leader(leader) => Some(&leader.followers),
+            _ => None,
+        };
+        followers.into_iter().flatten().map(|(id, follower)| (*id, follower.matched, follower.reachable))
+    }
+
+    /// The next instant at which [`handle_deadline`](Engine::handle_deadline) wants to be called; `None`: none.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        match self.state.role {
+            Role::Leader(_) => self.timing.heartbeat,
+            _ => self.timing.election,
+        }
+    }
+
+    /// What there is to do since the last call, in order.
+    pub fn take_commands(&mut self) -> Vec<Command<NID, N>> {
+        self.check();
+        std::mem::take(&mut self.commands)
+    }
+
+    /// A deadline has come: campaign, or send heartbeats and see whether a quorum still answers. Does nothing if
+    /// none has come at `now`.
+    pub fn handle_deadline(&mut self, now: Timestamp) {
+        if self.next_deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.state.role {
+            Role::Leader(_) => self.beat(now),
+            _ => self.campaign(now),
+        }
+    }
+
+    /// Everything that was ordered on the log lane, through write `io`, is durable.
+    ///
+    /// # Panics
+    /// If write `io` was never ordered.
+    pub fn handle_log_flushed(&mut self, now: Timestamp, io: u64) {
+        self.state.lane.flushed_through(io);
+        self.release_replies();
+        match self.state.role {
+            Role::Candidate(_) => self.ask_for_votes(now),
+            Role::Leader(_) => self.advance_leader_commit(),
+            Role::Follower => {}
+        }
+        self.order_apply();
+    }
+
+    fn id(&self) -> NID {
+        self.config.replica.node_id
+    }
+
+    fn is_voter(&self) -> bool {
+        self.membership().membership.is_voter(&self.id())
+    }
+
+    fn push(&mut self, command: Command<NID, N>) {
+        self.commands.push(command);
+    }
+
+    fn respond(&mut self, token: u64, reply: Reply<NID>) {
+        self.push(Command::Respond { token, reply });
+    }
+
+    /// Answers once write `io` is durable, which may be now.
+    fn respond_when_durable(&mut self, io: u64, token: u64, kind: WaitingKind<NID>) {
+        let waiting = WaitingReply { io, token, vote: self.state.vote, kind };
+        if io <= self.state.lane.flushed() {
+            return self.send_reply(waiting, true);
+        }
+        let at = self.state.waiting_replies.partition_point(|earlier| earlier.io <= io);
+        self.state.waiting_replies.insert(at, waiting);
+    }
+
+    /// Sends the answers whose writes are durable.
+    fn release_replies(&mut self) {
+        let flushed = self.state.lane.flushed();
+        while self.state.waiting_replies.front().is_some_and(|waiting| waiting.io <= flushed) {
+            let waiting = self.state.waiting_replies.pop_front().expect("just seen");
+            self.send_reply(waiting, true);
+        }
+    }
+
+    /// Withdraws the answers that were to be given under another vote: what they would claim no longer binds us.
+    fn withdraw_replies(&mut self) {
+        let vote = self.state.vote;
+        for waiting in std::mem::take(&mut self.state.waiting_replies) {
+            // The initial entry is under nobody's vote.
+            if waiting.vote.same_candidate(&vote) || matches!(waiting.kind, WaitingKind::Initialize) {
+                self.state.waiting_replies.push_back(waiting);
+            } else {
+                self.send_reply(waiting, false);
+            }
+        }
+    }
+
+    fn send_reply(&mut self, waiting: WaitingReply<NID>, holds: bool) {
+        let WaitingReply { token, kind, .. } = waiting;
+        match kind {
+            WaitingKind::Vote => self.send_vote_reply(token, holds),
+            WaitingKind::Heartbeat { position } => self.send_heartbeat_reply(token, position, holds),
+            WaitingKind::Append { position, matched } => {
+                // A leader never takes back what it sent, but a peer may lie.
+                let intact = matched.is_none_or(|matched| {
+                    self.state.log.holds(&matched) || matched.index < self.state.log.purged().next_index()
+                });
+                let result = match (holds, intact) {
+                    (true, true) => AppendResult::Matched(matched),
+                    (true, false) => AppendResult::Conflict { hint: self.state.log.last() },
+                    (false, _) => AppendResult::HigherVote,
+                };
+                self.send_append_reply(token, position, result);
+            }
+            WaitingKind::Conflict { position, hint } => {
+                let result = if holds { AppendResult::Conflict { hint } } else { AppendResult::HigherVote };
+                self.send_append_reply(token, position, result);
+            }
+            WaitingKind::Snapshot { position, matched } => {
+                let result =
+                    if holds { AppendResult::Matched(Some(matched)) } else { AppendResult::HigherVote };
+                self.send_snapshot_reply(token, position, result);
+            }
+            WaitingKind::Initialize => self.respond(token, Reply::Initialize(Ok(()))),
+        }
+    }
+
+    fn send_vote_reply(&mut self, token: u64, granted: bool) {
+        let reply = VoteReply {
+            from: self.config.replica,
+            vote: self.state.vote,
+            granted,
+            last_log_id: self.state.log.last(),
+        };
+        self.respond(token, Reply::Vote(reply));
+    }
+
+    fn send_heartbeat_reply(&mut self, token: u64, position: u64, accepted: bool) {
+        let reply = HeartbeatReply { from: self.config.replica, vote: self.state.vote, position, accepted };
+        self.respond(token, Reply::Heartbeat(reply));
+    }
+
+    fn send_append_reply(&mut self, token: u64, position: u64, result: AppendResult<NID>) {
+        let reply = AppendReply { from: self.config.replica, vote: self.state.vote, position, result };
+        self.respond(token, Reply::Append(reply));
+    }
+
+    fn send_snapshot_reply(&mut self, token: u64, position: u64, result: AppendResult<NID>) {
+        let reply = SnapshotReply { from: self.config.replica, vote: self.state.vote, position, result };
+        self.respond(token, Reply::Snapshot(reply));
+    }
+
+    /// Puts a greater vote in force and orders its write. Whoever calls sets the role.
+    fn save_vote(&mut self, vote: Vote<NID>) {
+        assert!(vote > self.state.vote, "votes only grow: {vote} after {}", self.state.vote);
+        self.state.vote = vote;
+        self.state.seen_term = self.state.seen_term.max(vote.term);
+        let io = self.state.lane.submit(self.state.log.last().next_index());
+        self.state.vote_io = io;
+        self.push(Command::SaveVote { io, vote });
+        self.withdraw_replies();
+    }
+
+    /// Raises what is committed to `upto`, which the log must hold, and orders its application.
+    fn advance_commit(&mut self, upto: Option<LogId<NID>>) {
+        let Some(upto) = upto.filter(|upto| Some(*upto) > self.state.committed) else { return };
+        debug_assert!(self.state.log.holds(&upto), "committed is what the log holds");
+        self.state.committed = Some(upto);
+        let settled =
+            self.state.memberships.iter().rposition(|stored| stored.log_id <= Some(upto)).unwrap_or(0);
+        self.state.memberships.drain(..settled);
+        if matches!(self.state.role, Role::Leader(_)) {
+            self.push(Command::ReplicateCommitted { committed: upto });
+        }
+        self.order_apply();
+    }
+
+    /// Orders the application of what is committed and durable here.
+    fn order_apply(&mut self) {
+        if self.state.installing.is_some() {
+            return;
+        }
+        let end = self.state.committed.next_index().min(self.state.lane.durable());
+        let since = self.state.apply_ordered.next_index();
+        if end <= since {
+            return;
+        }
+        let upto = self.state.log.get(end - 1).expect("what is committed and not applied is in the log");
+        self.state.apply_ordered = Some(upto);
+        self.push(Command::SaveCommitted { committed: upto });
+        self.push(match self.state.role {
+            Role::Leader(_) => Command::LeaderCommit { since, upto },
+            _ => Command::FollowerCommit { since, upto },
+        });
+    }
+
+    /// The state machine has applied everything up to `log_id`.
+    pub fn handle_applied(&mut self, log_id: LogId<NID>) {
+        if Some(log_id) <= self.state.applied {
+            return;
+        }
+        assert!(Some(log_id) <= self.state.apply_ordered, "{log_id} is applied but was not ordered to be");
+        self.state.applied = Some(log_id);
+        self.release_reads();
+        self.consider_snapshot();
+        self.consider_purge();
+    }
+}

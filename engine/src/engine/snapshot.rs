@@ -1,0 +1,161 @@
+//! Snapshots and purge: when to build one, what may then be dropped, and installing a leader's.
+
+use super::Engine;
+use super::state::{Installing, Role, WaitingKind, no_membership};
+use crate::{
+    AppendResult, Command, LogId, LogIdOptionExt, Node, NodeId, SnapshotHeader, StoredMembership, Timestamp,
+};
+
+impl<NID: NodeId, N: Node> Engine<NID, N> {
+    /// Orders a snapshot of what is applied, unless one is being built or nothing was applied since the last one.
+    /// Returns whether it was ordered.
+    pub fn trigger_snapshot(&mut self) -> bool {
+        let nothing_new = self.state.applied <= self.state.snapshot;
+        if self.state.building_snapshot || self.state.installing.is_some() || nothing_new {
+            return false;
+        }
+        self.state.building_snapshot = true;
+        self.push(Command::BuildSnapshot);
+        true
+    }
+
+    /// The snapshot ordered last is durable and covers everything up to `last_log_id`; or `None`: it failed, and the
+    /// one before it remains.
+    pub fn handle_snapshot_built(&mut self, last_log_id: Option<LogId<NID>>) {
+        self.state.building_snapshot = false;
+        self.state.snapshot = self.state.snapshot.max(last_log_id);
+        self.consider_purge();
+    }
+
+    /// Orders a snapshot if enough was applied since the last one.
+    pub(super) fn consider_snapshot(&mut self) {
+        let Some(every) = self.config.snapshot_every_entries else { return };
+        let since = self.state.applied.next_index()
+            - self.state.snapshot.next_index().min(self.state.applied.next_index());
+        if since >= every.max(1) {
+            self.trigger_snapshot();
+        }
+    }
+
+    /// Orders the purge of what the durable snapshot covers, less the tail that is kept and less what followers need.
+    ///
+    /// A follower holds up the purge until it is `purge_pin_entries` behind the snapshot. Purges come in bites of at
+    /// least an eighth of the kept tail, so that they are not one for every entry applied.
+    pub(super) fn consider_purge(&mut self) {
+        let covered = self.state.snapshot.next_index().min(self.state.applied.next_index());
+        let mut end = covered.saturating_sub(self.config.snapshot_keep_entries);
+        if let Role::Leader(leader) = &self.state.role {
+            let pin_from = covered.saturating_sub(self.config.purge_pin_entries);
+            for follower in leader.followers.values() {
+                let needed = follower.needed.min(follower.matched.next_index());
+                if needed >= pin_from {
+                    end = end.min(needed);
+                }
+            }
+        }
+        let begin = self.state.log.purged().next_index();
+        if end < begin + (self.config.snapshot_keep_entries / 8).max(1) {
+            return;
+        }
+        let upto = self.state.log.get(end - 1).expect("what is applied and not purged is in the log");
+        self.purge(upto);
+    }
+
+    fn purge(&mut self, upto: LogId<NID>) {
+        self.state.log.purge(upto);
+        let io = self.state.lane.submit(self.state.log.last().next_index());
+        self.push(Command::PurgeLog { io, upto });
+    }
+
+    /// A leader's snapshot has been received whole and is durable. Answers
+    /// [`Reply::Snapshot`](crate::Reply::Snapshot) once it is installed, or at once if it is refused: an old vote, a
+    /// description that is none, or another install under way ("busy"). One that covers nothing new is matched.
+    pub fn handle_install_snapshot(&mut self, now: Timestamp, token: u64, header: SnapshotHeader<NID, N>) {
+        let position = header.position;
+        let Some(last) = header.meta.last_log_id else {
+            return self.send_snapshot_reply(token, position, AppendResult::Refused);
+        };
+        let sound = header.meta.members().validate().is_ok()
+            && header.meta.membership.log_id.is_some_and(|stated| stated <= last)
+            && last.leader_id <= header.vote.leader_id();
+        if !sound || !self.is_initialized() || self.contradicts(&header.from) {
+            return self.send_snapshot_reply(token, position, AppendResult::Refused);
+        }
+        if !self.accept_leader(now, &header.from, header.vote) {
+            return self.send_snapshot_reply(token, position, AppendResult::HigherVote);
+        }
+        if self.state.installing.is_some() {
+            return self.send_snapshot_reply(token, position, AppendResult::Busy);
+        }
+        if last.index < self.state.committed.next_index() {
+            if last.index < self.state.lane.durable() {
+                let kind = WaitingKind::Snapshot { position, matched: last };
+                return self.respond_when_durable(self.state.vote_io, token, kind);
+            }
+            return self.send_snapshot_reply(token, position, AppendResult::Busy);
+        }
+        let meta = header.meta;
+        self.push(Command::InstallSnapshot { meta: meta.clone() });
+        self.state.installing = Some(Installing { meta, token, position, vote: header.vote });
+    }
+
+    /// The snapshot ordered to be installed is durable, is the current one, and is the state machine's state. `false`:
+    /// it did not restore, and everything is as before.
+    pub fn handle_snapshot_installed(&mut self, installed: bool) {
+        let Some(Installing { meta, token, position, vote }) = self.state.installing.take() else { return };
+        let last = meta.last_log_id.expect("checked when it came");
+        if !installed {
+            self.send_snapshot_reply(token, position, AppendResult::Refused);
+            return self.order_apply();
+        }
+        self.state.snapshot = self.state.snapshot.max(Some(last));
+        if self.state.log.holds(&last) {
+            self.state.lane.cover(last.index + 1);
+            self.purge(last);
+        } else {
+            self.drop_log_for(last);
+            self.state.lane.cover(last.index + 1);
+        }
+        self.state.committed = self.state.committed.max(Some(last));
+        self.state.apply_ordered = self.state.apply_ordered.max(Some(last));
+        self.state.applied = self.state.applied.max(Some(last));
+        self.take_snapshot_membership(&meta.membership);
+        self.release_reads();
+        let kind = WaitingKind::Snapshot { position, matched: last };
+        if vote.same_candidate(&self.state.vote) {
+            self.respond_when_durable(self.state.lane.submitted(), token, kind);
+        } else {
+            self.send_snapshot_reply(token, position, AppendResult::HigherVote);
+        }
+        self.order_apply();
+    }
+
+    /// Orders the whole log to be dropped, for a snapshot up to `last`, which it does not hold.
+    pub(super) fn drop_log_for(&mut self, last: LogId<NID>) {
+        let begin = self.state.log.purged().next_index();
+        if begin < self.state.log.last().next_index() {
+            self.state.log.truncate(begin);
+            self.state.lane.truncate(begin);
+            let io = self.state.lane.submit(begin);
+            self.push(Command::TruncateLog { io, since: begin });
+        }
+        self.purge(last);
+    }
+
+    /// The snapshot's membership replaces everything stated up to its last entry, and everything after it that the log
+    /// holds no more.
+    pub(super) fn take_snapshot_membership(&mut self, stored: &StoredMembership<NID, N>) {
+        let covered = self.state.snapshot;
+        let held = self.state.log.last();
+        let mut memberships = vec![stored.clone()];
+        memberships.extend(
+            std::mem::take(&mut self.state.memberships).into_iter().filter(|later| {
+                later.log_id > covered && later.log_id <= held && later.log_id > stored.log_id
+            }),
+        );
+        if memberships.is_empty() {
+            memberships.push(no_membership());
+        }
+        self.state.memberships = memberships;
+    }
+}

@@ -1,0 +1,230 @@
+//! The engine's state: the protocol's part, which a search may hash and compare, apart from timing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::log_ids::LogIds;
+use crate::log_lane::LogLane;
+use crate::{EngineConfig, LogId, Membership, Node, NodeId, SnapshotMeta, StoredMembership, Timestamp, Vote};
+
+/// Everything the protocol decides by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State<NID: NodeId, N: Node> {
+    /// The vote in force here, durable or under way.
+    pub(crate) vote: Vote<NID>,
+    /// The write that makes `vote` durable.
+    pub(crate) vote_io: u64,
+    /// The greatest term heard of; the next campaign goes beyond it.
+    pub(crate) seen_term: u64,
+    pub(crate) role: Role<NID>,
+    pub(crate) log: LogIds<NID>,
+    pub(crate) lane: LogLane,
+    /// The committed membership, if it is known, and those stated after it; the last one is in force.
+    pub(crate) memberships: Vec<StoredMembership<NID, N>>,
+    pub(crate) committed: Option<LogId<NID>>,
+    /// The last entry ordered to be applied: `applied <= apply_ordered <= min(committed, durable)`.
+    pub(crate) apply_ordered: Option<LogId<NID>>,
+    pub(crate) applied: Option<LogId<NID>>,
+    /// The last entry that the current durable snapshot covers.
+    pub(crate) snapshot: Option<LogId<NID>>,
+    pub(crate) building_snapshot: bool,
+    pub(crate) installing: Option<Installing<NID, N>>,
+    /// Answers that claim durability, and the write each waits for; ascending.
+    pub(crate) waiting_replies: VecDeque<WaitingReply<NID>>,
+    /// Reads confirmed by a quorum that wait for the state machine; ascending in index.
+    pub(crate) confirmed_reads: VecDeque<ConfirmedRead<NID>>,
+    /// The last position drawn; grows over the whole life of the process.
+    pub(crate) position: u64,
+    /// The last replication session given out.
+    pub(crate) session: u64,
+}
+
+/// What this node does in the term of its vote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role<NID: NodeId> {
+    /// Follows the leader of a committed vote for another node, or nobody. A learner is a follower that is no voter.
+    Follower,
+    /// Asks for votes for itself.
+    Candidate(Candidate<NID>),
+    /// Leads.
+    Leader(Leader<NID>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Candidate<NID: NodeId> {
+    /// Whether the requests have left; they wait for the own vote to be durable.
+    pub(crate) asked: bool,
+    /// The answers so far.
+    pub(crate) answers: BTreeMap<NID, bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader<NID: NodeId> {
+    /// The first entry of this leadership; nothing is committed and no read served before it is.
+    pub(crate) first_own: LogId<NID>,
+    pub(crate) followers: BTreeMap<NID, Follower<NID>>,
+    /// Reads that wait for a quorum to confirm their position; ascending.
+    pub(crate) reads: VecDeque<WaitingRead>,
+}
+
+/// What the leader decides by of one follower. Its `Progress` belongs to the replication task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Follower<NID> {
+    pub(crate) session: u64,
+    /// The last entry known to be durable there.
+    pub(crate) matched: Option<LogId<NID>>,
+    /// The greatest position confirmed.
+    pub(crate) confirmed: u64,
+    /// The lowest index that its replication still needs from the log.
+    pub(crate) needed: u64,
+    pub(crate) reachable: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WaitingRead {
+    pub(crate) position: u64,
+    /// The number of leading entries that must be applied.
+    pub(crate) end: u64,
+    pub(crate) tokens: Vec<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConfirmedRead<NID> {
+    pub(crate) log_id: LogId<NID>,
+    pub(crate) tokens: Vec<u64>,
+}
+
+/// A snapshot on its way into the state machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Installing<NID: NodeId, N: Node> {
+    pub(crate) meta: SnapshotMeta<NID, N>,
+    pub(crate) token: u64,
+    pub(crate) position: u64,
+    pub(crate) vote: Vote<NID>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WaitingReply<NID> {
+    /// The write that must be durable.
+    pub(crate) io: u64,
+    pub(crate) token: u64,
+    /// The vote under which the answer holds.
+    pub(crate) vote: Vote<NID>,
+    pub(crate) kind: WaitingKind<NID>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum WaitingKind<NID> {
+    Vote,
+    Heartbeat { position: u64 },
+    Append { position: u64, matched: Option<LogId<NID>> },
+    Snapshot { position: u64, matched: LogId<NID> },
+    Conflict { position: u64, hint: Option<LogId<NID>> },
+    Initialize,
+}
+
+impl<NID: NodeId, N: Node> State<NID, N> {
+    /// The membership in force: the last one stated, committed or not (thesis 4.1).
+    pub(crate) fn membership(&self) -> &StoredMembership<NID, N> {
+        self.memberships.last().expect("there is always one, if only the empty one of a node in no cluster")
+    }
+}
+
+/// Deadlines and chance. Never part of what a search compares.
+#[derive(Clone, Debug)]
+pub(crate) struct Timing<NID> {
+    pub(crate) rng: SmallRng,
+    /// When to campaign.
+    pub(crate) election: Option<Timestamp>,
+    /// When to send the next heartbeat.
+    pub(crate) heartbeat: Option<Timestamp>,
+    /// When positions were drawn; thinned, so that an old position is taken for a somewhat older one.
+    pub(crate) drawn: VecDeque<(u64, Timestamp)>,
+    /// When the latest position that a follower confirmed was drawn.
+    pub(crate) confirmed_at: BTreeMap<NID, Timestamp>,
+    /// When this leadership began.
+    pub(crate) led_since: Timestamp,
+}
+
+/// How many drawing times are kept.
+const DRAWN_MAX: usize = 1024;
+
+impl<NID: NodeId> Timing<NID> {
+    pub(crate) fn new(config: &EngineConfig<NID>) -> Self {
+        Self {
+            rng: SmallRng::seed_from_u64(config.seed),
+            election: None,
+            heartbeat: None,
+            drawn: VecDeque::new(),
+            confirmed_at: BTreeMap::new(),
+            led_since: Timestamp::ZERO,
+        }
+    }
+
+    /// Draws the next election timeout.
+    pub(crate) fn arm_election(&mut self, config: &EngineConfig<NID>, now: Timestamp) {
+        let timeout = self.rng.random_range(config.election_timeout_min..config.election_timeout_max);
+        self.election = Some(now + timeout);
+    }
+
+    /// Notes when `position` was drawn. When there are too many notes, every second one of the older half goes.
+    pub(crate) fn note_drawn(&mut self, position: u64, now: Timestamp) {
+        if self.drawn.len() == DRAWN_MAX {
+            let mut i = 0;
+            self.drawn.retain(|_| {
+                i += 1;
+                i > DRAWN_MAX / 2 || i % 2 == 1
+            });
+        }
+        self.drawn.push_back((position, now));
+    }
+
+    /// When `position` was drawn, or an earlier instant if that was forgotten.
+    pub(crate) fn drawn_at(&self, position: u64) -> Option<Timestamp> {
+        let after = self.drawn.partition_point(|(drawn, _)| *drawn <= position);
+        after.checked_sub(1).map(|i| self.drawn[i].1)
+    }
+}
+
+/// What a node finds in its store when it starts.
+#[derive(Clone, Debug)]
+pub struct RestartState<NID: NodeId, N: Node> {
+    /// The vote saved last, or the default.
+    pub vote: Vote<NID>,
+    /// The last entry purged from the log.
+    pub purged: Option<LogId<NID>>,
+    /// The last entry of the log, or `purged`.
+    pub last_log_id: Option<LogId<NID>>,
+    /// The first log id of each leader after `purged`.
+    pub leader_starts: Vec<LogId<NID>>,
+    /// The last memberships in the log, older first.
+    pub memberships: Vec<StoredMembership<NID, N>>,
+    /// The committed hint; used only if the log holds exactly this entry.
+    pub committed_hint: Option<LogId<NID>>,
+    /// The last entry whose effect is in the state machine.
+    pub applied: Option<LogId<NID>>,
+    /// The current durable snapshot.
+    pub snapshot: Option<SnapshotMeta<NID, N>>,
+}
+
+impl<NID: NodeId, N: Node> Default for RestartState<NID, N> {
+    fn default() -> Self {
+        Self {
+            vote: Vote::default(),
+            purged: None,
+            last_log_id: None,
+            leader_starts: Vec::new(),
+            memberships: Vec::new(),
+            committed_hint: None,
+            applied: None,
+            snapshot: None,
+        }
+    }
+}
+
+/// The membership of a node that is in no cluster.
+pub(crate) fn no_membership<NID: NodeId, N: Node>() -> StoredMembership<NID, N> {
+    StoredMembership { log_id: None, membership: Membership::default() }
+}
