@@ -22,6 +22,7 @@ mod log_lane;
 mod membership;
 mod message;
 mod node;
+mod progress;
 pub mod quorum;
 mod time;
 mod vote;
@@ -36,5 +37,8 @@ pub use message::{
     SnapshotMeta, SnapshotReply, VoteReply, VoteRequest,
 };
 pub use node::{BasicNode, ClusterId, InitialNodes, Node, NodeId, Replica, StoreId};
+pub use progress::{
+    Aim, AppendPlan, Progress, ProgressState, ProgressWindows, ReplyEffect, UntruthfulReply,
+};
 pub use time::Timestamp;
 pub use vote::Vote;

@@ -1,1 +1,18 @@
-//! Placeholder line until the crate lands in this same change.
+//! Replication: one task per follower.
+//!
+//! # Layout
+//!
+//! - [`Slot`], [`Join`]: a place for one value, joined and not replaced.
+//! - [`LeaderUpdate`], [`ReplicationUpdate`]: what core and task tell one another through slots.
+//! - [`TailReader`], [`SnapshotProvider`]: where the task finds what it sends.
+//! - [`ReplicationConfig`], [`ReplicationContext`], [`ReplicationHandle`]: limits, surroundings and handle of a task.
+
+mod config;
+mod slot;
+mod traits;
+mod update;
+
+pub use config::{ReplicationConfig, ReplicationContext, ReplicationHandle, Wake};
+pub use slot::{Join, Slot};
+pub use traits::{SnapshotProvider, TailReader};
+pub use update::{LeaderUpdate, ReplicationUpdate};

@@ -1,0 +1,1 @@
+//! Tables of `Progress`: one behaviour each.
