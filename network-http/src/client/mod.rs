@@ -1,0 +1,149 @@
+//! The client side: [`HttpNetwork`] makes one [`Peer`] for each node the core talks to.
+//!
+//! - `peer`: one node, its outages, and the three ways of reaching it; what the core calls.
+//! - `connect`: from an address to a connection on which the handshake is done.
+//! - `outage`: when to try again, and what to log.
+//! - `control`, `append`, `snapshot`: what runs on each of the three connections.
+
+mod append;
+mod connect;
+mod control;
+mod outage;
+mod peer;
+mod snapshot;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use openraft_adapters::{
+    FormReply, FormRequest, FormationNetwork, IdentityStore, NetworkError, RaftNetwork, RaftNetworkFactory,
+    RaftTypeConfig,
+};
+use openraft_engine::BasicNode;
+
+use crate::options::{HttpOptions, MAX_SMALL_FRAME_BYTES};
+use crate::wire::{self, FORM_PATH};
+use peer::Peer;
+
+/// Where a node listens.
+pub trait PeerAddress {
+    /// `host:port`, the host a name or an address (in brackets, if it has colons).
+    fn address(&self) -> String;
+}
+
+impl PeerAddress for BasicNode {
+    fn address(&self) -> String {
+        self.addr.clone()
+    }
+}
+
+/// Tells where a node listens.
+type AddressOf<N> = Box<dyn Fn(&N) -> String + Send + Sync>;
+
+/// What all peers share.
+struct Shared<C: RaftTypeConfig> {
+    identity: Arc<dyn IdentityStore<C>>,
+    options: HttpOptions,
+    address: AddressOf<C::Node>,
+}
+
+/// The network over HTTP/2, to be given to the core. Clones share what they are made of.
+///
+/// Who we are is read from the identity store at every handshake, so the network can be made before the cluster is
+/// formed. It must be used within a tokio runtime with I/O and time.
+pub struct HttpNetwork<C: RaftTypeConfig> {
+    shared: Arc<Shared<C>>,
+}
+
+impl<C: RaftTypeConfig> Clone for HttpNetwork<C> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<C: RaftTypeConfig> fmt::Debug for HttpNetwork<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpNetwork").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl<C: RaftTypeConfig> HttpNetwork<C> {
+    /// A network for nodes that know their own address.
+    pub fn new(identity: Arc<dyn IdentityStore<C>>, options: HttpOptions) -> Self
+    where
+        C::Node: PeerAddress,
+    {
+        Self::with_addresses(identity, options, C::Node::address)
+    }
+
+    /// A network in which `address` tells where a node listens, as `host:port`.
+    pub fn with_addresses(
+        identity: Arc<dyn IdentityStore<C>>,
+        options: HttpOptions,
+        address: impl Fn(&C::Node) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { identity, options, address: Box::new(address) }) }
+    }
+
+    async fn ask_to_form(
+        &self,
+        target: &str,
+        address: &str,
+        request: &FormRequest<C::NodeId>,
+    ) -> Result<FormReply<C::NodeId>, NetworkError> {
+        let options = &self.shared.options;
+        let addresses = connect::resolve(target, address).await?;
+        let tcp = connect::tcp(target, &addresses, options.connect_timeout).await?;
+        let body = Full::new(Bytes::from(wire::to_payload(request)));
+        let request = connect::post(target, address, FORM_PATH, body)?;
+        let (mut sender, _connection) = connect::http2(target, tcp, options).await?;
+        let response =
+            sender.send_request(request).await.map_err(|e| NetworkError::unreachable(target, &e))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_SMALL_FRAME_BYTES as usize)
+            .collect()
+            .await
+            .map_err(|e| NetworkError::unreachable_because(target, e))?
+            .to_bytes();
+        if !status.is_success() {
+            let words = String::from_utf8_lossy(&body);
+            let reason = format!("it answered {status} to a request to form a cluster: {words}");
+            return Err(NetworkError::unreachable_because(target, reason));
+        }
+        postcard::from_bytes(&body).map_err(|e| {
+            let reason = format!("its answer to a request to form a cluster does not decode: {e}");
+            NetworkError::unreachable_because(target, reason)
+        })
+    }
+}
+
+impl<C: RaftTypeConfig> RaftNetworkFactory<C> for HttpNetwork<C> {
+    fn network(&self, target: C::NodeId, node: &C::Node) -> Arc<dyn RaftNetwork<C>> {
+        Peer::new(self.shared.clone(), target, (self.shared.address)(node)).into_network()
+    }
+}
+
+#[async_trait]
+impl<C: RaftTypeConfig> FormationNetwork<C> for HttpNetwork<C> {
+    async fn form(
+        &self,
+        target: C::NodeId,
+        node: &C::Node,
+        request: FormRequest<C::NodeId>,
+    ) -> Result<FormReply<C::NodeId>, NetworkError> {
+        let address = (self.shared.address)(node);
+        let target = describe(&target, &address);
+        let after = self.shared.options.form_timeout;
+        tokio::time::timeout(after, self.ask_to_form(&target, &address, &request))
+            .await
+            .unwrap_or(Err(NetworkError::Timeout { target, after }))
+    }
+}
+
+/// How errors and logs name a peer.
+fn describe(target: &impl fmt::Display, address: &str) -> String {
+    format!("node {target} at {address}")
+}
