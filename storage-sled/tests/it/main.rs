@@ -1,0 +1,6 @@
+//! Tests of the store through its public surface, on real directories.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, missing_docs)]
+
+mod conformance;
+mod support;
