@@ -15,6 +15,11 @@ use crate::{LogIdOf, MembershipOf, RaftTypeConfig};
 /// place in a batch and its encoded head.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 96;
 
+/// What the entry of a proposal will weigh in memory, in bytes: the same as [`RaftEntry::size`] of that entry.
+pub fn proposal_weight<C: RaftTypeConfig>(data: &C::D) -> u64 {
+    ENTRY_OVERHEAD_BYTES + codec::encoded_size(data)
+}
+
 /// Names the attempt of one client, so that a retried write can be recognised. No release writes it yet; the stored
 /// form has carried room for it from its first version on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,7 +71,7 @@ impl<C: RaftTypeConfig> RaftEntry<C::NodeId, C::Node> for Entry<C> {
         ENTRY_OVERHEAD_BYTES
             + match &self.payload {
                 EntryPayload::Blank => 0,
-                EntryPayload::Normal(data) => codec::encoded_size(data),
+                EntryPayload::Normal(data) => return proposal_weight::<C>(data),
                 EntryPayload::Membership(membership) => codec::encoded_size(membership),
             }
     }

@@ -12,18 +12,18 @@ pub struct StorageError {
     /// What was being done, with group, index and file where they are known.
     pub action: String,
     /// The cause.
-    pub source: AnyError,
+    pub source: Box<AnyError>,
 }
 
 impl StorageError {
     /// `action` failed because of `source`.
     pub fn new<E: std::error::Error + 'static>(action: impl Into<String>, source: &E) -> Self {
-        Self { action: action.into(), source: AnyError::new(source) }
+        Self { action: action.into(), source: Box::new(AnyError::new(source)) }
     }
 
     /// `action` failed for a reason said in words.
     pub fn message(action: impl Into<String>, reason: impl ToString) -> Self {
-        Self { action: action.into(), source: AnyError::error(reason) }
+        Self { action: action.into(), source: Box::new(AnyError::error(reason)) }
     }
 }
 
@@ -52,7 +52,7 @@ pub enum NetworkError {
         /// Whom we wanted to reach.
         target: String,
         /// The cause.
-        source: AnyError,
+        source: Box<AnyError>,
     },
     /// No answer within the message's deadline.
     #[error("no answer from {target} within {after:?}")]
@@ -75,12 +75,12 @@ pub enum NetworkError {
 impl NetworkError {
     /// `target` cannot be reached because of `source`.
     pub fn unreachable<E: std::error::Error + 'static>(target: impl ToString, source: &E) -> Self {
-        Self::Unreachable { target: target.to_string(), source: AnyError::new(source) }
+        Self::Unreachable { target: target.to_string(), source: Box::new(AnyError::new(source)) }
     }
 
     /// `target` cannot be reached for a reason said in words.
     pub fn unreachable_because(target: impl ToString, reason: impl ToString) -> Self {
-        Self::Unreachable { target: target.to_string(), source: AnyError::error(reason) }
+        Self::Unreachable { target: target.to_string(), source: Box::new(AnyError::error(reason)) }
     }
 }
 

@@ -9,6 +9,8 @@
 //! - [`RaftNetworkFactory`], [`RaftNetwork`], [`AppendStream`], [`RaftServer`]: the network and its far side.
 //! - [`IdentityStore`], [`FormationNetwork`], [`FormationServer`]: whose directory it is, and forming a cluster.
 //! - [`Env`], [`Clock`], [`Spawn`]: time and tasks.
+//! - [`memory`]: every adapter in memory, with faults that a test controls.
+//! - [`suite`]: the conformance suites that an author runs over an adapter of his own.
 
 pub use openraft_engine as engine;
 
@@ -16,13 +18,17 @@ pub mod codec;
 mod entry;
 mod error;
 mod identity;
+pub mod memory;
 mod network;
 mod runtime;
 mod state_machine;
 mod storage;
+pub mod suite;
 mod type_config;
 
-pub use entry::{ClientSession, ENTRY_OVERHEAD_BYTES, Entry, EntryBatch, EntryPayload, EntryRange};
+pub use entry::{
+    ClientSession, ENTRY_OVERHEAD_BYTES, Entry, EntryBatch, EntryPayload, EntryRange, proposal_weight,
+};
 pub use error::{NetworkError, ReadError, ServerError, StorageError};
 pub use identity::{FormReply, FormRequest, FormationNetwork, FormationServer, Identity, IdentityStore};
 pub use network::{AppendEntriesRequest, AppendStream, RaftNetwork, RaftNetworkFactory, RaftServer};

@@ -37,8 +37,6 @@ pub use message::{
     SnapshotMeta, SnapshotReply, VoteReply, VoteRequest,
 };
 pub use node::{BasicNode, ClusterId, InitialNodes, Node, NodeId, Replica, StoreId};
-pub use progress::{
-    Aim, AppendPlan, Progress, ProgressState, ProgressWindows, ReplyEffect, UntruthfulReply,
-};
+pub use progress::{Aim, AppendPlan, Progress, ProgressState, ProgressWindows, ReplyEffect, UntruthfulReply};
 pub use time::Timestamp;
 pub use vote::Vote;

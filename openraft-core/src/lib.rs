@@ -1,1 +1,30 @@
-//! Placeholder line until the crate lands in this same change.
+//! `RaftCore`, the actor, and `Raft`, the handle to it.
+//!
+//! A [`Raft`] is started from its [`RaftParts`]: configuration, clock, network, log and state machine. One task, the
+//! core, then takes messages of callers (`client_write`), peers (`append_entries`) and replication, calls the engine,
+//! and carries out the commands that it gets back. It never waits for the disk, the state machine or the network.
+//!
+//! # Layout
+//!
+//! - [`Raft`]: the handle. Its side that faces peers is the trait `RaftServer`.
+//! - [`Config`]; [`RaftMetrics`], [`Wait`]; the errors, one enum for each operation.
+//! - Inside: `core` is the actor (`turn` takes and decides, `execute` carries out, `respond` answers), `message` what
+//!   reaches it, `tail` the recent log in memory, `budget` the bytes held, `state_machine` the task that applies.
+
+mod budget;
+mod config;
+mod core;
+mod error;
+mod message;
+mod metrics;
+mod raft;
+mod server;
+mod state_machine;
+mod tail;
+
+pub use config::{Config, InvalidConfig};
+pub use error::{Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError, WriteError};
+pub use message::WriteReply;
+pub use metrics::{FollowerMetrics, RaftMetrics, ServerState, Wait, WaitError};
+pub use openraft_replication::ReplicationConfig;
+pub use raft::{Raft, RaftParts, ReadPolicy};

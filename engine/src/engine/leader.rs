@@ -174,6 +174,28 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.consider_purge();
     }
 
+    /// The replication task of `session` has ended by itself. If this node still leads, another one is started.
+    pub fn handle_replication_ended(&mut self, target: NID, session: u64) {
+        let last = self.state.log.last();
+        let membership = self.membership().membership.clone();
+        let next_session = self.state.session + 1;
+        let Role::Leader(leader) = &mut self.state.role else { return };
+        let Some(follower) = leader.followers.get_mut(&target).filter(|follower| follower.session == session)
+        else {
+            return;
+        };
+        let Some(member) = membership.nodes().get(&target) else { return };
+        follower.session = next_session;
+        self.state.session = next_session;
+        let start = ReplicationTarget {
+            replica: Replica { node_id: target, store_id: member.store_id },
+            node: member.node.clone(),
+            session: next_session,
+            last,
+        };
+        self.push(Command::RebuildReplications { start: vec![start], stop: vec![session] });
+    }
+
     /// Commits what a quorum of every voter set holds durably, if it is an entry of this leadership
     /// (paper, 5.4.2: never by counting entries of an earlier term).
     pub(super) fn advance_leader_commit(&mut self) {

@@ -1,0 +1,138 @@
+//! `Config`: what a node's author may set, with defaults that suit three nodes on one network.
+
+use std::time::Duration;
+
+use openraft_adapters::engine::{ConfigError, EngineConfig, NodeId, Replica};
+use openraft_replication::ReplicationConfig;
+
+/// The configuration of one node. The nodes of a cluster should agree on it, but need not.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How often a leader tells its followers that it leads, in milliseconds. Default 100.
+    pub heartbeat_interval_ms: u64,
+    /// The shortest time without a leader after which a node campaigns, in milliseconds. Default 500. A leader's
+    /// failure is noticed no sooner; a pause of the network or the disk longer than this costs an election.
+    pub election_timeout_min_ms: u64,
+    /// The longest, in milliseconds. Default 1,000.
+    pub election_timeout_max_ms: u64,
+    /// The one budget of bytes in memory: entries waiting to be proposed, written, sent or applied, and the tail kept
+    /// for followers. Default 64 MiB. When it is spent, writes are refused as overloaded and a follower answers
+    /// "busy". Half of it is for windows to followers.
+    pub memory_budget_bytes: u64,
+    /// The largest proposal, in bytes of its stored form. Default 8 MiB. A larger one is refused before it is queued.
+    pub max_proposal_bytes: u64,
+    /// How long a write may take, in milliseconds. Default 5,000. After that it was not proposed in time, or its
+    /// outcome is unknown.
+    pub write_timeout_ms: u64,
+    /// How long a linearizable read may wait, in milliseconds. Default 5,000.
+    pub read_timeout_ms: u64,
+    /// Build a snapshot after so many entries were applied since the last one. Default 50,000; `None`: only by
+    /// [`trigger_snapshot`](crate::Raft::trigger_snapshot). The log is purged behind it.
+    pub snapshot_every_entries: Option<u64>,
+    /// How many entries behind the snapshot stay in the log. Default 5,000.
+    pub snapshot_keep_entries: u64,
+    /// How far behind the snapshot a follower may hold up the purge, in entries. Default 1,000,000.
+    pub purge_pin_entries: u64,
+    /// How many messages of peers may wait for the core; one more is refused. Default 4,096.
+    pub max_peer_messages: usize,
+    /// How many linearizable reads may wait; one more is refused. Default 65,536.
+    pub max_waiting_reads: usize,
+    /// At most so many messages are handled in one turn. Default 1,024. Fewer give I/O a chance sooner; more make
+    /// larger batches.
+    pub turn_messages: usize,
+    /// At most so many bytes of proposals are taken in one turn, but at least one proposal. Default 1 MiB.
+    pub turn_bytes: u64,
+    /// Limits and pauses of the replication to each follower.
+    pub replication: ReplicationConfig,
+    /// Where chance comes from: mixed with the store id, so that nodes may share one. Default 0.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval_ms: 100,
+            election_timeout_min_ms: 500,
+            election_timeout_max_ms: 1_000,
+            memory_budget_bytes: 64 << 20,
+            max_proposal_bytes: 8 << 20,
+            write_timeout_ms: 5_000,
+            read_timeout_ms: 5_000,
+            snapshot_every_entries: Some(50_000),
+            snapshot_keep_entries: 5_000,
+            purge_pin_entries: 1_000_000,
+            max_peer_messages: 4_096,
+            max_waiting_reads: 65_536,
+            turn_messages: 1_024,
+            turn_bytes: 1 << 20,
+            replication: ReplicationConfig::default(),
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// The first rule broken, in words that say what to change.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        self.engine_config(Replica::<u64>::default()).validate()?;
+        if self.max_proposal_bytes.saturating_mul(2) > self.memory_budget_bytes {
+            return Err(InvalidConfig::ProposalBeyondBudget {
+                proposal: self.max_proposal_bytes,
+                budget: self.memory_budget_bytes,
+            });
+        }
+        if self.turn_messages == 0 || self.max_peer_messages == 0 || self.max_waiting_reads == 0 {
+            return Err(InvalidConfig::Zero);
+        }
+        if self.write_timeout_ms == 0 || self.read_timeout_ms == 0 {
+            return Err(InvalidConfig::NoTime);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn engine_config<NID: NodeId>(&self, replica: Replica<NID>) -> EngineConfig<NID> {
+        let store = replica.store_id.0;
+        EngineConfig {
+            heartbeat_interval: Duration::from_millis(self.heartbeat_interval_ms),
+            election_timeout_min: Duration::from_millis(self.election_timeout_min_ms),
+            election_timeout_max: Duration::from_millis(self.election_timeout_max_ms),
+            snapshot_every_entries: self.snapshot_every_entries,
+            snapshot_keep_entries: self.snapshot_keep_entries,
+            purge_pin_entries: self.purge_pin_entries,
+            max_waiting_reads: self.max_waiting_reads,
+            ..EngineConfig::new(replica, self.seed ^ store as u64 ^ (store >> 64) as u64)
+        }
+    }
+
+    pub(crate) fn election_timeout_max(&self) -> Duration {
+        Duration::from_millis(self.election_timeout_max_ms)
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The engine's part is wrong.
+    #[error(transparent)]
+    Engine(#[from] ConfigError),
+    /// One proposal could exceed its half of the memory budget.
+    #[error(
+        "a proposal may have {proposal} bytes, more than half of the memory budget of {budget}: \
+         raise memory_budget_bytes or lower max_proposal_bytes"
+    )]
+    ProposalBeyondBudget {
+        /// The largest proposal.
+        proposal: u64,
+        /// The budget.
+        budget: u64,
+    },
+    /// A queue without places.
+    #[error("turn_messages, max_peer_messages and max_waiting_reads must be at least 1")]
+    Zero,
+    /// No time to answer.
+    #[error("write_timeout_ms and read_timeout_ms must be at least 1")]
+    NoTime,
+}

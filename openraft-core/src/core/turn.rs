@@ -1,0 +1,258 @@
+//! A turn: take what is ready, then read the time, hand everything to the engine, carry out its commands.
+
+use openraft_adapters::{Entry, EntryPayload, EntryRange, RaftTypeConfig};
+use openraft_engine::{LogId, NotProposed, ReplicationReport, Timestamp};
+
+use super::RaftCore;
+use super::respond::Responder;
+use crate::message::{ClientWriteRequest, Notification, RaftMsg};
+use crate::state_machine::Waiting;
+use crate::{Fatal, WriteError};
+
+/// What one turn took from the inboxes.
+struct Taken<C: RaftTypeConfig> {
+    notifications: Vec<Notification<C>>,
+    writes: Vec<ClientWriteRequest<C>>,
+}
+
+impl<C: RaftTypeConfig> RaftCore<C> {
+    /// One turn. Messages go before writes, so that a write meets the newest view of who leads.
+    pub(super) async fn turn(&mut self) -> Result<(), Fatal> {
+        let taken = self.take_work().await?;
+        // After the last message was taken: nothing below is older than this.
+        let now = self.env.now();
+        for notification in taken.notifications {
+            self.handle_notification(now, notification)?;
+        }
+        for _ in 0..self.work.messages.len() {
+            if self.work.turn_over {
+                break;
+            }
+            let Some(message) = self.work.messages.pop_front() else { break };
+            self.handle_message(now, message)?;
+        }
+        self.handle_writes(now, taken.writes)?;
+        self.handle_reads(now)?;
+        self.engine.handle_deadline(now);
+        self.execute(None)?;
+        self.expire(now);
+        self.finish_turn()?;
+        self.stop_if_drained(now)
+    }
+
+    /// Waits until there is something to do, then takes what else is ready, up to the limits of a turn.
+    async fn take_work(&mut self) -> Result<Taken<C>, Fatal> {
+        let mut taken = Taken { notifications: Vec::new(), writes: Vec::new() };
+        let mut write_bytes = 0;
+        if self.work.messages.is_empty() {
+            let deadline = [self.engine.next_deadline(), self.work.earliest_deadline, self.work.stopping];
+            let deadline = deadline.into_iter().flatten().min();
+            let env = &self.env;
+            let sleep = async move {
+                match deadline {
+                    Some(deadline) => env.sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(notification) = self.io.notifications.recv() => taken.notifications.push(notification),
+                message = self.io.messages.recv() => match message {
+                    Some(message) => self.work.messages.push_back(message),
+                    // Every handle is gone: nobody can ask for anything any more.
+                    None => return Err(Fatal::Stopped),
+                },
+                Some(write) = self.io.writes.recv() => {
+                    write_bytes += write.weight;
+                    taken.writes.push(write);
+                }
+                () = sleep => {}
+            }
+        }
+        let limit = self.config.turn_messages;
+        while taken.notifications.len() < limit
+            && let Ok(notification) = self.io.notifications.try_recv()
+        {
+            taken.notifications.push(notification);
+        }
+        while self.work.messages.len() < limit
+            && let Ok(message) = self.io.messages.try_recv()
+        {
+            self.work.messages.push_back(message);
+        }
+        while taken.writes.len() < limit
+            && write_bytes < self.config.turn_bytes
+            && let Ok(write) = self.io.writes.try_recv()
+        {
+            write_bytes += write.weight;
+            taken.writes.push(write);
+        }
+        Ok(taken)
+    }
+
+    fn handle_notification(&mut self, now: Timestamp, notification: Notification<C>) -> Result<(), Fatal> {
+        match notification {
+            Notification::LogFlushed { io, result } => {
+                result?;
+                self.engine.handle_log_flushed(now, io);
+            }
+            Notification::Applied { log_id } => self.engine.handle_applied(log_id),
+            Notification::SnapshotBuilt { result: Ok(meta) } => {
+                tracing::info!(id = %self.me.node_id, snapshot = %meta.snapshot_id, "snapshot built");
+                self.engine.handle_snapshot_built(meta.last_log_id);
+            }
+            Notification::SnapshotBuilt { result: Err(error) } => {
+                tracing::warn!(id = %self.me.node_id, %error, "no snapshot was built; the one before it remains");
+                self.engine.handle_snapshot_built(None);
+            }
+            Notification::SnapshotInstalled { result } => {
+                if let Err(error) = &result {
+                    tracing::warn!(id = %self.me.node_id, %error, "the leader's snapshot was not installed");
+                }
+                self.engine.handle_snapshot_installed(result.is_ok());
+            }
+            Notification::StateMachineFailed { error } => return Err(error.into()),
+        }
+        self.execute(None)
+    }
+
+    fn handle_message(&mut self, now: Timestamp, message: RaftMsg<C>) -> Result<(), Fatal> {
+        match message {
+            RaftMsg::AppendEntries { request, tx } => {
+                let token = self.token(Responder::Append(tx));
+                self.engine.handle_append(now, token, request.header, request.entries.iter());
+                let arrived = request.entries.weight();
+                let accepted = self.execute_with(Some(&request.entries))?;
+                // What was accepted is held by the tail from here on.
+                self.budget.release(arrived - accepted);
+                return Ok(());
+            }
+            RaftMsg::AppendWithoutRoom { header, tx } => {
+                let token = self.token(Responder::Append(tx));
+                self.engine.handle_append_refused_busy(now, token, header);
+            }
+            RaftMsg::Heartbeat { request, tx } => {
+                let token = self.token(Responder::Heartbeat(tx));
+                self.engine.handle_heartbeat(now, token, request);
+            }
+            RaftMsg::Vote { request, tx } => {
+                let token = self.token(Responder::Vote(tx));
+                self.engine.handle_vote_request(now, token, request);
+            }
+            RaftMsg::InstallSnapshot { header, tx } => {
+                let token = self.token(Responder::Snapshot(tx));
+                self.engine.handle_install_snapshot(now, token, header);
+            }
+            RaftMsg::Initialize { nodes, tx } => {
+                let token = self.token(Responder::Initialize(tx));
+                self.engine.initialize(now, token, nodes);
+            }
+            RaftMsg::EnsureLinearizable { deadline, tx } => {
+                let token = self.token(Responder::Read(tx, deadline));
+                self.note_deadline(deadline);
+                self.work.reads.push(token);
+            }
+            RaftMsg::TriggerSnapshot { tx } => {
+                let _ = tx.send(self.engine.trigger_snapshot());
+            }
+            RaftMsg::UpdateReplicationMatched { target, session } => self.handle_report(now, target, session),
+            RaftMsg::VoteReplied { asked, reply } => self.engine.handle_vote_reply(now, asked, reply),
+            RaftMsg::Shutdown { deadline } => {
+                tracing::info!(id = %self.me.node_id, "shutting down");
+                self.work.stopping.get_or_insert(deadline);
+            }
+        }
+        self.execute(None)
+    }
+
+    /// Hands the report of a replication task to the engine.
+    fn handle_report(&mut self, now: Timestamp, target: C::NodeId, session: u64) {
+        let Some(replication) = self.work.replications.get(&target) else { return };
+        if replication.handle.session() != session {
+            return;
+        }
+        let Some(update) = replication.outbox.take() else { return };
+        self.engine.handle_replication_report(
+            now,
+            ReplicationReport {
+                session: update.session,
+                target: update.target,
+                matched: update.matched,
+                confirmed: update.confirmed,
+                needed: update.needed,
+                reachable: update.reachable,
+                higher_vote: update.higher_vote,
+            },
+        );
+        if update.ended {
+            self.engine.handle_replication_ended(target, session);
+        }
+    }
+
+    /// Proposes this turn's writes as one batch.
+    fn handle_writes(&mut self, now: Timestamp, writes: Vec<ClientWriteRequest<C>>) -> Result<(), Fatal> {
+        let mut batch = Vec::with_capacity(writes.len());
+        for write in writes {
+            let refused = if self.work.stopping.is_some() {
+                Some(WriteError::Fatal(Fatal::Stopped))
+            } else if write.deadline <= now {
+                Some(WriteError::NotProposedInTime)
+            } else {
+                None
+            };
+            match refused {
+                None => batch.push(write),
+                Some(error) => self.refuse_write(write, error),
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.engine.propose(batch.len() as u64) {
+            Err(NotProposed::NotLeader { leader }) => {
+                let error = WriteError::NotLeader(self.forward_to(leader));
+                for write in batch {
+                    self.refuse_write(write, error.clone());
+                }
+                Ok(())
+            }
+            Ok(proposed) => {
+                let held: u64 = batch.iter().map(|write| write.weight).sum();
+                let mut entries = Vec::with_capacity(batch.len());
+                for (i, write) in batch.into_iter().enumerate() {
+                    let index = proposed.first_index + i as u64;
+                    let log_id = LogId { leader_id: proposed.leader_id, index };
+                    entries.push(Entry::new(log_id, EntryPayload::Normal(write.data)));
+                    self.note_deadline(write.deadline);
+                    self.work.writes.push_back((Waiting { index, tx: write.tx }, write.deadline));
+                }
+                let entries = EntryRange::from_entries(entries);
+                debug_assert_eq!(entries.weight(), held, "a write is held with its entry's weight");
+                self.execute(Some(&entries))
+            }
+        }
+    }
+
+    fn refuse_write(&self, write: ClientWriteRequest<C>, error: WriteError<C>) {
+        self.budget.release(write.weight);
+        // The caller may have given up.
+        let _ = write.tx.send(Err(error));
+    }
+
+    /// Asks for one position for all reads of this turn.
+    fn handle_reads(&mut self, now: Timestamp) -> Result<(), Fatal> {
+        if self.work.reads.is_empty() {
+            return Ok(());
+        }
+        let tokens = std::mem::take(&mut self.work.reads);
+        self.engine.read_index(now, tokens);
+        self.execute(None)
+    }
+
+    /// Once nothing is under way that somebody waits for, or the time is over, a stopping node is stopped.
+    fn stop_if_drained(&mut self, now: Timestamp) -> Result<(), Fatal> {
+        let Some(deadline) = self.work.stopping else { return Ok(()) };
+        let drained = self.work.writes.is_empty() && self.engine.applied() == self.engine.committed();
+        if drained || now >= deadline { Err(Fatal::Stopped) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a caller is told: one small enum for each operation.
+
+use openraft_adapters::{RaftTypeConfig, StorageError};
+use openraft_engine::Replica;
+
+use crate::InvalidConfig;
+
+/// The node has stopped and does nothing any more, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// The log store or the state machine failed. Mend the cause, then start the node anew on the same directory.
+    #[error("the node stopped because its storage failed: {0}")]
+    Storage(#[from] StorageError),
+    /// A defect: an invariant did not hold, or the state machine panicked.
+    #[error("the node stopped because of a panic: {0}")]
+    Panicked(String),
+    /// It was asked to.
+    #[error("the node was shut down")]
+    Stopped,
+}
+
+/// This node does not lead; who does, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this node is not the leader{}", .leader.as_ref().map(|(id, _)| format!("; node {id} is")).unwrap_or_else(|| ", and it knows of none".into()))]
+pub struct ForwardToLeader<C: RaftTypeConfig> {
+    /// The leader, with what the membership says of it.
+    pub leader: Option<(C::NodeId, C::Node)>,
+}
+
+/// Why a write has no reply. All but [`OutcomeUnknown`](WriteError::OutcomeUnknown) and
+/// [`Fatal`](WriteError::Fatal) mean that it is certainly in no log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError<C: RaftTypeConfig> {
+    /// Not proposed: ask the leader.
+    #[error(transparent)]
+    NotLeader(#[from] ForwardToLeader<C>),
+    /// Not proposed: the memory budget is spent. Try again after a pause.
+    #[error("overloaded: {held} of {limit} bytes are held by writes on their way; try again later")]
+    Overloaded {
+        /// Bytes held by writes that are not done.
+        held: u64,
+        /// How many may be.
+        limit: u64,
+    },
+    /// Not proposed: larger than `max_proposal_bytes`.
+    #[error("the proposal has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Bytes of its stored form.
+        size: u64,
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// Not proposed: its deadline passed before it was its turn.
+    #[error("the write's deadline passed before it was proposed")]
+    NotProposedInTime,
+    /// It was proposed, and may be committed now, later or never.
+    #[error("the outcome is unknown: {reason}")]
+    OutcomeUnknown {
+        /// What happened.
+        reason: &'static str,
+    },
+    /// The node has stopped. If the write was proposed before, its outcome is unknown.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+impl<C: RaftTypeConfig> WriteError<C> {
+    /// Whether the write may still take effect.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, WriteError::OutcomeUnknown { .. } | WriteError::Fatal(_))
+    }
+}
+
+/// Why a linearizable read is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadIndexError<C: RaftTypeConfig> {
+    /// Ask the leader.
+    #[error(transparent)]
+    NotLeader(#[from] ForwardToLeader<C>),
+    /// Too many reads wait. Try again after a pause.
+    #[error("overloaded: too many reads wait for their confirmation; try again later")]
+    Overloaded,
+    /// No quorum confirmed the leader in time.
+    #[error("no quorum confirmed this leader before the read's deadline")]
+    TimedOut,
+    /// The node has stopped.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+/// Why a cluster was not initialised.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitializeError<C: RaftTypeConfig> {
+    /// The list or the node's history forbids it.
+    #[error(transparent)]
+    Refused(openraft_engine::InitializeError<C::NodeId>),
+    /// The node has stopped.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+/// Why a node did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError<C: RaftTypeConfig> {
+    /// The configuration cannot work.
+    #[error("the configuration cannot work: {0}")]
+    Config(#[from] InvalidConfig),
+    /// Store or state machine cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The log belongs to a cluster in which this node has another store.
+    #[error("the log says that node {} runs on another store than {me}: was a directory copied?", me.node_id)]
+    OtherStore {
+        /// This node on its store.
+        me: Replica<C::NodeId>,
+    },
+    /// Log and state machine do not fit together: entries are missing between them.
+    #[error(
+        "the state machine has applied up to {applied:?}, but the log holds {purged:?} to {last:?}: \
+         they are not of one time; restore both from one backup, or wipe the node and add it anew"
+    )]
+    Gap {
+        /// The last entry applied.
+        applied: Option<u64>,
+        /// The last entry purged.
+        purged: Option<u64>,
+        /// The last entry of the log.
+        last: Option<u64>,
+    },
+}

@@ -1,0 +1,86 @@
+//! What reaches the core: `RaftMsg` from callers, peers and replication, `Notification` from its own I/O.
+
+use openraft_adapters::{
+    AppendEntriesRequest, LogIdOf, RaftTypeConfig, SnapshotHeaderOf, SnapshotMetaOf, SnapshotReplyOf,
+    StorageError, VoteOf,
+};
+use openraft_engine::{
+    AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, InitialNodes, InitializeError, ReadRefused,
+    Timestamp, VoteReply, VoteRequest,
+};
+use tokio::sync::oneshot;
+
+use crate::WriteError;
+
+/// The reply to a write that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteReply<C: RaftTypeConfig> {
+    /// Where the write stands.
+    pub log_id: LogIdOf<C>,
+    /// What the state machine answered.
+    pub reply: C::R,
+}
+
+pub(crate) type WriteResult<C> = Result<WriteReply<C>, WriteError<C>>;
+
+/// A write on its way to the core.
+pub(crate) struct ClientWriteRequest<C: RaftTypeConfig> {
+    pub(crate) data: C::D,
+    /// What its entry will weigh; held in the budget.
+    pub(crate) weight: u64,
+    pub(crate) deadline: Timestamp,
+    pub(crate) tx: oneshot::Sender<WriteResult<C>>,
+}
+
+/// A message to the core.
+pub(crate) enum RaftMsg<C: RaftTypeConfig> {
+    /// A peer's append; the entries' weight is held in the budget.
+    AppendEntries { request: AppendEntriesRequest<C>, tx: oneshot::Sender<AppendReply<C::NodeId>> },
+    /// A peer's append for whose entries there is no memory.
+    AppendWithoutRoom { header: AppendHeader<C::NodeId>, tx: oneshot::Sender<AppendReply<C::NodeId>> },
+    /// A peer's heartbeat.
+    Heartbeat { request: HeartbeatRequest<C::NodeId>, tx: oneshot::Sender<HeartbeatReply<C::NodeId>> },
+    /// A peer's vote request.
+    Vote { request: VoteRequest<C::NodeId>, tx: oneshot::Sender<VoteReply<C::NodeId>> },
+    /// A peer's snapshot, received and durable.
+    InstallSnapshot { header: SnapshotHeaderOf<C>, tx: oneshot::Sender<SnapshotReplyOf<C>> },
+    /// A caller forms a cluster.
+    Initialize {
+        nodes: InitialNodes<C::NodeId, C::Node>,
+        tx: oneshot::Sender<Result<(), InitializeError<C::NodeId>>>,
+    },
+    /// A caller wants to read.
+    EnsureLinearizable { deadline: Timestamp, tx: oneshot::Sender<ReadResult<C>> },
+    /// A caller wants a snapshot.
+    TriggerSnapshot { tx: oneshot::Sender<bool> },
+    /// A replication task has put a report into its outbox.
+    UpdateReplicationMatched { target: C::NodeId, session: u64 },
+    /// A peer has answered a vote request.
+    VoteReplied { asked: VoteOf<C>, reply: VoteReply<C::NodeId> },
+    /// A caller stops the node.
+    Shutdown { deadline: Timestamp },
+}
+
+/// What became of a read: the entry up to which the state machine has applied, or why not.
+pub(crate) type ReadResult<C> = Result<LogIdOf<C>, ReadFailure<<C as RaftTypeConfig>::NodeId>>;
+
+/// Why a read was not served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReadFailure<NID: openraft_engine::NodeId> {
+    Refused(ReadRefused<NID>),
+    TimedOut,
+}
+
+/// What the core's own I/O tells it.
+pub(crate) enum Notification<C: RaftTypeConfig> {
+    /// The log lane is durable through write `io`, or failed.
+    LogFlushed { io: u64, result: Result<(), StorageError> },
+    /// The state machine has applied everything up to `log_id`.
+    Applied { log_id: LogIdOf<C> },
+    /// A snapshot was built, or not.
+    SnapshotBuilt { result: Result<SnapshotMetaOf<C>, StorageError> },
+    /// A received snapshot was installed, or not.
+    SnapshotInstalled { result: Result<(), StorageError> },
+    /// The state machine cannot go on.
+    StateMachineFailed { error: StorageError },
+}

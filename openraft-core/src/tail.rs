@@ -1,0 +1,250 @@
+//! `Tail`: the recent end of the log, kept once in memory and shared by storage, followers and apply.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft_adapters::{EntryRange, LogIdOf, RaftTypeConfig};
+use openraft_replication::TailReader;
+
+use crate::budget::Budget;
+
+/// The recent entries. Those not yet both flushed and applied must stay; older ones stay as long as there is room, so
+/// that followers which are a little behind need no disk.
+pub(crate) struct Tail<C: RaftTypeConfig> {
+    budget: Arc<Budget>,
+    inner: Mutex<Inner<C>>,
+}
+
+struct Inner<C: RaftTypeConfig> {
+    /// Runs that follow one another without a gap.
+    parts: VecDeque<EntryRange<C>>,
+    /// What all of `parts` weighs.
+    weight: u64,
+    /// Entries before this index are flushed and applied.
+    settled: u64,
+    /// What the entries from `settled` on weigh: they are held in the budget.
+    unsettled_weight: u64,
+    /// The last entry purged from the log.
+    purged: Option<LogIdOf<C>>,
+}
+
+impl<C: RaftTypeConfig> Inner<C> {
+    fn first(&self) -> Option<u64> {
+        self.parts.front().and_then(EntryRange::first_index)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.parts.back().and_then(EntryRange::end_index)
+    }
+
+    /// The parts that overlap `indexes`.
+    fn overlapping(&self, indexes: Range<u64>) -> impl Iterator<Item = &EntryRange<C>> {
+        let from = self.parts.partition_point(|part| part.end_index().unwrap_or(0) <= indexes.start);
+        self.parts
+            .range(from..)
+            .take_while(move |part| part.first_index().is_some_and(|first| first < indexes.end))
+    }
+
+    /// Drops the oldest settled parts while everything weighs more than `limit`.
+    fn evict(&mut self, limit: u64) {
+        while self.weight > limit {
+            let Some(oldest) = self.parts.front() else { return };
+            if oldest.end_index().is_none_or(|end| end > self.settled) {
+                return;
+            }
+            self.weight -= oldest.weight();
+            self.parts.pop_front();
+        }
+    }
+}
+
+impl<C: RaftTypeConfig> Tail<C> {
+    /// An empty tail behind the entry before index `end`.
+    pub(crate) fn new(budget: Arc<Budget>, end: u64, purged: Option<LogIdOf<C>>) -> Self {
+        let inner = Inner { parts: VecDeque::new(), weight: 0, settled: end, unsettled_weight: 0, purged };
+        Self { budget, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<C>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds entries that follow; their weight is already held in the budget.
+    pub(crate) fn push(&self, entries: EntryRange<C>) {
+        let mut inner = self.lock();
+        debug_assert!(
+            inner.end().is_none_or(|end| entries.first_index() == Some(end)),
+            "the tail has no gap"
+        );
+        let weight = entries.weight();
+        inner.weight += weight;
+        inner.unsettled_weight += weight;
+        inner.parts.push_back(entries);
+        inner.evict(self.budget.limit());
+    }
+
+    /// Entries before `end` are flushed and applied: they may leave, and no longer count as held.
+    pub(crate) fn settle(&self, end: u64) {
+        let mut inner = self.lock();
+        if end <= inner.settled {
+            return;
+        }
+        let newly = inner.settled..end;
+        let released: u64 =
+            inner.overlapping(newly.clone()).map(|part| part.slice(newly.clone()).weight()).sum();
+        inner.settled = end;
+        inner.unsettled_weight -= released;
+        self.budget.release(released);
+        inner.evict(self.budget.limit());
+    }
+
+    /// The log now ends before `since`.
+    pub(crate) fn truncate(&self, since: u64) {
+        let mut inner = self.lock();
+        let mut gone = 0;
+        while inner.parts.back().is_some_and(|last| last.end_index() > Some(since)) {
+            let last = inner.parts.pop_back().expect("just seen");
+            let stays = last.slice(0..since);
+            gone += last.weight() - stays.weight();
+            if !stays.is_empty() {
+                inner.parts.push_back(stays);
+            }
+        }
+        inner.weight -= gone;
+        // Only what is not applied is truncated, so all of it was held.
+        let released = gone.min(inner.unsettled_weight);
+        inner.unsettled_weight -= released;
+        self.budget.release(released);
+        inner.settled = inner.settled.min(since);
+    }
+
+    /// The log begins after `upto` now. If a snapshot replaced it, the tail is empty.
+    pub(crate) fn purge(&self, upto: LogIdOf<C>, log_end: u64) {
+        let mut inner = self.lock();
+        inner.purged = Some(upto);
+        if log_end == upto.index + 1 {
+            let released = inner.unsettled_weight;
+            inner.parts.clear();
+            (inner.weight, inner.unsettled_weight) = (0, 0);
+            self.budget.release(released);
+            inner.settled = inner.settled.max(log_end);
+        }
+    }
+
+    /// All entries of `indexes` that are here, from the first index on which all the rest is here.
+    pub(crate) fn suffix(&self, indexes: Range<u64>) -> EntryRange<C> {
+        let inner = self.lock();
+        let mut found = EntryRange::empty();
+        for part in inner.overlapping(indexes.clone()) {
+            found.push(part.slice(indexes.clone()));
+        }
+        found
+    }
+}
+
+impl<C: RaftTypeConfig> TailReader<C> for Tail<C> {
+    fn read(&self, indexes: Range<u64>, max_bytes: u64) -> Option<EntryRange<C>> {
+        let inner = self.lock();
+        if inner.first().is_none_or(|first| indexes.start < first) || inner.end() <= Some(indexes.start) {
+            return None;
+        }
+        let mut found = EntryRange::empty();
+        let mut left = max_bytes;
+        for part in inner.overlapping(indexes.clone()) {
+            let wanted = part.slice(indexes.clone());
+            let weight = wanted.weight();
+            if weight <= left {
+                left -= weight;
+                found.push(wanted);
+                continue;
+            }
+            let fits = wanted.limit(left);
+            if found.is_empty() || fits.weight() <= left {
+                found.push(fits);
+            }
+            break;
+        }
+        Some(found)
+    }
+
+    fn log_id_at(&self, index: u64) -> Option<LogIdOf<C>> {
+        let inner = self.lock();
+        if let Some(purged) = inner.purged.filter(|purged| purged.index == index) {
+            return Some(purged);
+        }
+        inner
+            .overlapping(index..index + 1)
+            .next()
+            .and_then(|part| part.slice(index..index + 1).first_log_id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft_adapters::{Entry, EntryPayload};
+    use openraft_engine::LogId;
+
+    use super::*;
+
+    openraft_adapters::declare_raft_types!(T: D = String);
+
+    fn run(indexes: Range<u64>) -> EntryRange<T> {
+        let entries = indexes.map(|i| Entry::new(LogId::new(1, 1, i), EntryPayload::Normal("x".repeat(100))));
+        EntryRange::from_entries(entries.collect())
+    }
+
+    fn tail(limit_entries: u64) -> (Arc<Budget>, Tail<T>, u64) {
+        let one = run(0..1).weight();
+        let budget = Arc::new(Budget::new(2 * one * limit_entries));
+        let tail = Tail::new(budget.clone(), 0, None);
+        (budget, tail, one)
+    }
+
+    fn push(budget: &Budget, tail: &Tail<T>, indexes: Range<u64>) {
+        let entries = run(indexes);
+        budget.hold(entries.weight());
+        tail.push(entries);
+    }
+
+    #[test]
+    fn settled_entries_stay_for_followers_until_room_is_needed() {
+        let (budget, tail, one) = tail(4);
+        push(&budget, &tail, 0..2);
+        push(&budget, &tail, 2..4);
+        assert_eq!(budget.held(), 4 * one);
+        tail.settle(3);
+        assert_eq!(budget.held(), one);
+        assert_eq!(tail.read(0..4, u64::MAX).unwrap().len(), 4);
+        push(&budget, &tail, 4..5);
+        assert!(tail.read(0..4, u64::MAX).is_none(), "the oldest part made room");
+        assert_eq!(tail.read(2..9, u64::MAX).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_settled_never_leaves_but_by_truncation() {
+        let (budget, tail, one) = tail(1);
+        push(&budget, &tail, 0..3);
+        push(&budget, &tail, 3..6);
+        assert_eq!(tail.read(0..6, u64::MAX).unwrap().len(), 6);
+        tail.truncate(2);
+        assert_eq!(budget.held(), 2 * one);
+        assert_eq!(tail.read(0..6, u64::MAX).unwrap().len(), 2);
+        push(&budget, &tail, 2..3);
+        tail.settle(3);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_read_is_limited_in_bytes_but_gives_at_least_one_entry() {
+        let (budget, tail, one) = tail(9);
+        push(&budget, &tail, 0..2);
+        push(&budget, &tail, 2..4);
+        assert_eq!(tail.read(1..4, 1).unwrap().len(), 1);
+        assert_eq!(tail.read(0..4, 3 * one).unwrap().len(), 3);
+        assert_eq!(tail.read(0..4, 2 * one + 1).unwrap().len(), 2);
+        assert!(tail.read(4..5, 1).is_none());
+        assert_eq!(tail.log_id_at(3), Some(LogId::new(1, 1, 3)));
+        assert_eq!(tail.log_id_at(4), None);
+    }
+}
