@@ -38,7 +38,7 @@ enum Flaw {
 struct Flawed {
     inner: Arc<MemLogStore<T>>,
     flaw: Flaw,
-    /// The completion that is to be overtaken by the next one.
+    /// A truncation's completion, to be overtaken by the next one.
     late: Mutex<Option<IoFlushed>>,
 }
 
@@ -47,15 +47,13 @@ impl Flawed {
         match self.flaw {
             Flaw::DropsCompletions => IoFlushed::new(|_| drop(io)),
             Flaw::CompletesBackwards => {
-                let mut late = self.late.lock().unwrap();
-                if let Some(overtaken) = late.take() {
-                    return IoFlushed::new(|result| {
-                        io.done(result.clone());
+                let overtaken = self.late.lock().unwrap().take();
+                IoFlushed::new(|result| {
+                    io.done(result.clone());
+                    if let Some(overtaken) = overtaken {
                         overtaken.done(result);
-                    });
-                }
-                *late = Some(io);
-                IoFlushed::new(|_| ())
+                    }
+                })
             }
             _ => io,
         }
@@ -98,6 +96,10 @@ impl RaftLogStorage<T> for Flawed {
     fn truncate(&self, since: u64, io: IoFlushed) {
         match self.flaw {
             Flaw::ForgetsTruncations => self.io(io).done(Ok(())),
+            Flaw::CompletesBackwards => {
+                *self.late.lock().unwrap() = Some(io);
+                self.inner.truncate(since, IoFlushed::new(|_| ()));
+            }
             Flaw::TruncatesOneTooMany => self.inner.truncate(since.saturating_sub(1), self.io(io)),
             _ => self.inner.truncate(since, self.io(io)),
         }
@@ -193,7 +195,7 @@ async fn each_flaw_fails_with_the_promise_that_it_breaks() {
     let table = [
         (Flaw::CompletesBackwards, "in the order of the submissions"),
         (Flaw::DropsCompletions, "a permitted write succeeds"),
-        (Flaw::ForgetsTruncations, "a permitted write succeeds"),
+        (Flaw::ForgetsTruncations, "a read of an index that the log does not hold"),
         (Flaw::TruncatesOneTooMany, "every entry submitted, and not cut off, is readable"),
         (Flaw::ForgetsPurges, "a read from a purged index on answers Compacted"),
         (Flaw::ForgetsTheVoteOnReopen, "LogState::vote"),
