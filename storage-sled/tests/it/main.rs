@@ -4,3 +4,11 @@
 
 mod conformance;
 mod support;
+mod crash;
+mod damage;
+mod failure;
+mod identity;
+mod leftovers;
+mod opening;
+mod sizes;
+mod snapshots;
