@@ -6,7 +6,7 @@
 //! first one and removes afterwards. So after a crash between any two batches the log is what it was before that
 //! submission or what it became, and opening removes what is left over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use openraft_adapters::engine::{LogIdOptionExt, RaftEntry};
 use openraft_adapters::{EntryRange, LogIdOf, RaftTypeConfig, StorageError, VoteOf};
@@ -20,7 +20,8 @@ use crate::shared::Limits;
 #[derive(Default)]
 pub(crate) struct WriteSet {
     pub(crate) writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// Of keys and values, those replaced since included.
+    /// Of keys and values, those replaced since included, and those removed: taking a value away rewrites its neighbours
+    /// in sled's tree as much as putting it there did.
     pub(crate) bytes: usize,
 }
 
@@ -30,8 +31,9 @@ impl WriteSet {
         self.writes.insert(key, Some(value));
     }
 
-    pub(crate) fn remove(&mut self, key: Vec<u8>) {
-        self.bytes += key.len();
+    /// Removes a key whose value has about `len` bytes.
+    pub(crate) fn remove(&mut self, key: Vec<u8>, len: usize) {
+        self.bytes += key.len() + len;
         self.writes.insert(key, None);
     }
 
@@ -65,11 +67,20 @@ pub(crate) struct Group<C: RaftTypeConfig> {
     starts: BTreeMap<u64, LogIdOf<C>>,
     /// Where memberships are stated after the purge point, and in how many parts each is stored.
     memberships: BTreeMap<u64, u64>,
-    /// Encoded entries that are in no record yet, the index of the first of them and their number.
-    run: Vec<u8>,
-    run_first: u64,
-    run_count: u32,
+    /// Entries that are in no record yet.
+    run: Run,
 }
+
+/// Consecutive encoded entries: what becomes one record.
+#[derive(Default)]
+pub(crate) struct Run {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// About the size of a value that is neither a record nor a chunk.
+pub(crate) const SMALL: usize = 64;
 
 fn refused(action: String, reason: impl ToString) -> StorageError {
     StorageError::message(action, reason)
@@ -82,9 +93,7 @@ impl<C: RaftTypeConfig> Group<C> {
             head: Head::default(),
             starts: BTreeMap::new(),
             memberships: BTreeMap::new(),
-            run: Vec::new(),
-            run_first: 0,
-            run_count: 0,
+            run: Run::default(),
         }
     }
 
@@ -181,32 +190,23 @@ impl<C: RaftTypeConfig> Group<C> {
         set.put(key, value);
     }
 
-    /// Takes one encoded entry into the run, and writes the run as a record first if the entry no longer fits.
-    pub(crate) fn push_entry(&mut self, index: u64, encoded: &[u8], limits: &Limits, set: &mut WriteSet) {
-        if self.run_count > 0 && self.run.len() + encoded.len() > limits.part_bytes {
-            self.write_run(limits, set);
+    /// Takes one encoded entry into the run. Returns the run before it, to be written as a record, if the entry no longer
+    /// fits.
+    pub(crate) fn push_entry(&mut self, index: u64, encoded: &[u8], limits: &Limits) -> Option<Run> {
+        let full = self.run.bytes.len() + encoded.len() > limits.part_bytes;
+        let before = if full { self.take_run() } else { None };
+        if self.run.count == 0 {
+            self.run.first = index;
         }
-        if self.run_count == 0 {
-            self.run_first = index;
-        }
-        debug_assert_eq!(index, self.run_first + u64::from(self.run_count), "a run has no gap");
-        self.run.extend_from_slice(encoded);
-        self.run_count += 1;
+        debug_assert_eq!(index, self.run.first + u64::from(self.run.count), "a run has no gap");
+        self.run.bytes.extend_from_slice(encoded);
+        self.run.count += 1;
+        before
     }
 
-    /// Writes the entries that are in no record yet.
-    pub(crate) fn write_run(&mut self, limits: &Limits, set: &mut WriteSet) {
-        if self.run_count > 0 {
-            for (key, value) in
-                record::encode(self.group, self.run_first, self.run_count, &self.run, limits.part_bytes)
-            {
-                set.put(key, value);
-            }
-            self.run.clear();
-            // One large entry must not keep its memory for ever.
-            self.run.shrink_to(limits.part_bytes);
-            self.run_count = 0;
-        }
+    /// The entries that are in no record yet.
+    pub(crate) fn take_run(&mut self) -> Option<Run> {
+        (self.run.count > 0).then(|| std::mem::take(&mut self.run))
     }
 
     /// The append of entries up to `last` is complete.
@@ -247,7 +247,7 @@ impl<C: RaftTypeConfig> Group<C> {
                 None => self.head.purged,
             };
         for index in self.starts.split_off(&since).into_keys() {
-            set.remove(format::leader_start(self.group, index));
+            set.remove(format::leader_start(self.group, index), SMALL);
         }
         for (index, parts) in self.memberships.split_off(&since) {
             self.remove_membership(index, parts, set);
@@ -301,7 +301,7 @@ impl<C: RaftTypeConfig> Group<C> {
         }
         let kept = self.starts.split_off(&first);
         for index in std::mem::replace(&mut self.starts, kept).into_keys() {
-            set.remove(format::leader_start(self.group, index));
+            set.remove(format::leader_start(self.group, index), SMALL);
         }
         let kept = self.memberships.split_off(&first);
         for (index, parts) in std::mem::replace(&mut self.memberships, kept) {
@@ -336,18 +336,27 @@ impl<C: RaftTypeConfig> Group<C> {
 
     fn remove_membership(&self, index: u64, parts: u64, set: &mut WriteSet) {
         for part in 0..parts {
-            set.remove(format::membership(self.group, index, part));
+            set.remove(format::membership(self.group, index, part), SMALL);
         }
     }
 }
 
-/// At most `count` keys of records between two keys.
-pub(crate) fn record_keys(
+/// The first keys in `range`, with the lengths of their values: as many as one atomic batch may remove.
+pub(crate) fn removable(
     db: &sled::Db,
     range: std::ops::Range<Vec<u8>>,
-    count: usize,
-) -> Result<BTreeSet<Vec<u8>>, sled::Error> {
-    db.range(range).keys().take(count).map(|key| key.map(|k| k.to_vec())).collect()
+    limits: &Limits,
+) -> Result<Vec<(Vec<u8>, usize)>, sled::Error> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for item in db.range(range) {
+        let (key, value) = item?;
+        bytes += key.len() + value.len();
+        found.push((key.to_vec(), value.len()));
+        if bytes >= limits.batch_bytes || found.len() >= limits.batch_keys {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Why a group's log could not be loaded.

@@ -61,7 +61,8 @@ pub(crate) fn remove<C: RaftTypeConfig>(
     let manifest = (0..manifest_parts).map(|part| format::snapshot_manifest(group, number, part));
     let chunks = (0..chunks).map(|chunk| format::snapshot_chunk(group, number, chunk));
     let keys: Vec<Write> = manifest.chain(chunks).map(|key| (key, None)).collect();
-    for some in keys.chunks(64) {
+    let limits = &handle.shared.limits;
+    for some in keys.chunks(limits.batch_bytes / 2 / limits.part_bytes) {
         handle.shared.queue.write_unawaited(some.to_vec());
     }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use openraft_adapters::{EntryRange, RaftTypeConfig, StorageError};
 
 use crate::format;
-use crate::group::{Group, Head, LoadError, WriteSet, record_keys};
+use crate::group::{Group, Head, LoadError, Run, SMALL, WriteSet, removable};
 use crate::metrics::Counters;
 use crate::queue::{Submission, Taken, Work};
 use crate::record;
@@ -39,6 +39,8 @@ pub(crate) struct Writer<C: RaftTypeConfig> {
     dirty: BTreeSet<u64>,
     /// Groups with records before their purge point.
     garbage: BTreeSet<u64>,
+    /// The group whose turn it is to have some of them removed, if it has any.
+    garbage_turn: u64,
     set: WriteSet,
     /// sled's count of log bytes at the last barrier.
     barrier_at: u64,
@@ -53,6 +55,7 @@ impl<C: RaftTypeConfig> Writer<C> {
             groups: BTreeMap::new(),
             dirty: BTreeSet::new(),
             garbage: BTreeSet::new(),
+            garbage_turn: 0,
             set: WriteSet::default(),
             barrier_at,
         };
@@ -68,7 +71,7 @@ impl<C: RaftTypeConfig> Writer<C> {
             })?;
             let (group, stale, garbage) = Group::load(shared.db(), id, head)?;
             for key in stale {
-                writer.set.remove(key);
+                writer.set.remove(key, SMALL);
             }
             if garbage {
                 writer.garbage.insert(id);
@@ -87,7 +90,8 @@ impl<C: RaftTypeConfig> Writer<C> {
     /// that was killed may have left data that only the page cache holds, and from here on it counts as stored.
     pub(crate) fn finish_open(&mut self, stale: Vec<Vec<u8>>) -> Result<(), StorageError> {
         for key in stale {
-            self.set.remove(key);
+            // Mostly chunks of snapshots.
+            self.set.remove(key, self.shared.limits.part_bytes);
             self.batch_if_full()?;
         }
         self.finish_batches()?;
@@ -162,13 +166,15 @@ impl<C: RaftTypeConfig> Writer<C> {
 
     fn round(&mut self, work: Vec<(u64, Work<C>)>) -> Result<(), StorageError> {
         let count = work.len();
+        let written = self.shared.counters.read().payload_bytes;
         for (id, work) in work {
             self.carry_out(id, work)?;
         }
-        self.remove_garbage()?;
         self.complete_batches()?;
         // Readers need sled's memory only, not the disk.
         self.shared.queue.applied(count);
+        let written = self.shared.counters.read().payload_bytes - written;
+        self.remove_garbage(self.shared.limits.batch_bytes as u64 + 2 * written)?;
         self.barrier()?;
         let counters = &self.shared.counters;
         Counters::add(&counters.submissions, count as u64);
@@ -201,10 +207,14 @@ impl<C: RaftTypeConfig> Writer<C> {
                 }
             }
             Work::Keys(writes) => {
+                if self.set.bytes > self.shared.limits.batch_bytes / 2 {
+                    self.finish_batches()?;
+                }
                 for (key, value) in writes {
                     match value {
                         Some(value) => self.set.put(key, value),
-                        None => self.set.remove(key),
+                        // Mostly a chunk of a snapshot.
+                        None => self.set.remove(key, self.shared.limits.part_bytes),
                     }
                 }
                 self.batch_if_full()?;
@@ -229,9 +239,10 @@ impl<C: RaftTypeConfig> Writer<C> {
                 let mut rest = &piece[..];
                 while let Some(len) = record::entry_len(rest) {
                     let (entry, next) = rest.split_at(len);
-                    group.push_entry(index, entry, &limits, &mut self.set);
+                    if let Some(run) = group.push_entry(index, entry, &limits) {
+                        self.write_run(id, &run)?;
+                    }
                     (index, rest) = (index + 1, next);
-                    self.batch_if_full()?;
                 }
             }
             Ok(())
@@ -240,6 +251,16 @@ impl<C: RaftTypeConfig> Writer<C> {
         self.groups.insert(id, group);
         self.dirty.insert(id);
         result
+    }
+
+    /// Writes entries as a record; a large entry may take several batches.
+    fn write_run(&mut self, id: u64, run: &Run) -> Result<(), StorageError> {
+        let part_bytes = self.shared.limits.part_bytes;
+        for (key, value) in record::encode(id, run.first, run.count, &run.bytes, part_bytes) {
+            self.set.put(key, value);
+            self.batch_if_full()?;
+        }
+        Ok(())
     }
 
     fn truncate(&mut self, id: u64, since: u64) -> Result<(), StorageError> {
@@ -263,32 +284,40 @@ impl<C: RaftTypeConfig> Writer<C> {
         let shared = self.shared.clone();
         loop {
             let range = format::record(id, since, 0)..format::record(id, u64::MAX, u64::MAX);
-            let keys =
-                record_keys(shared.db(), range, shared.limits.batch_keys / 4).map_err(|e| self.failed(&e))?;
+            let keys = removable(shared.db(), range, &shared.limits).map_err(|e| self.failed(&e))?;
             if keys.is_empty() {
                 return Ok(());
             }
-            for key in keys {
-                self.set.remove(key);
+            for (key, len) in keys {
+                self.set.remove(key, len);
             }
             self.finish_batches()?;
         }
     }
 
-    /// Removes some of the records before a purge point: a long purge must not hold up the appends behind it.
-    fn remove_garbage(&mut self) -> Result<(), StorageError> {
+    /// Removes records before purge points, about `budget` bytes of them: a long purge must not hold up the appends
+    /// behind it, and steady appends must not hold up the purge for ever.
+    fn remove_garbage(&mut self, budget: u64) -> Result<(), StorageError> {
         use openraft_adapters::engine::LogIdOptionExt;
-        let Some(id) = self.garbage.first().copied() else { return Ok(()) };
         let shared = self.shared.clone();
-        let first = self.groups[&id].head.purged.next_index();
-        let range = format::record_prefix(id)..format::record(id, first, 0);
-        let count = shared.limits.batch_keys / 4;
-        let keys = record_keys(shared.db(), range, count).map_err(|e| self.failed(&e))?;
-        if keys.len() < count {
-            self.garbage.remove(&id);
-        }
-        for key in keys {
-            self.set.remove(key);
+        let mut removed = 0;
+        while removed < budget {
+            // Group by group in turn, so that none waits for another's end.
+            let after = self.garbage.range(self.garbage_turn..).next().or(self.garbage.first());
+            let Some(id) = after.copied() else { return Ok(()) };
+            self.garbage_turn = id.wrapping_add(1);
+            let first = self.groups[&id].head.purged.next_index();
+            let range = format::record_prefix(id)..format::record(id, first, 0);
+            let keys = removable(shared.db(), range, &shared.limits).map_err(|e| self.failed(&e))?;
+            if keys.is_empty() {
+                self.garbage.remove(&id);
+                continue;
+            }
+            for (key, len) in keys {
+                removed += len as u64 + 64;
+                self.set.remove(key, len);
+            }
+            self.finish_batches()?;
         }
         Ok(())
     }
@@ -297,12 +326,11 @@ impl<C: RaftTypeConfig> Writer<C> {
 
     /// Applies everything: runs become records, and heads follow them.
     fn complete_batches(&mut self) -> Result<(), StorageError> {
-        let limits = self.shared.limits;
         let dirty = mem::take(&mut self.dirty);
         for id in &dirty {
-            let group = self.groups.get_mut(id).expect("a dirty group is known");
-            group.write_run(&limits, &mut self.set);
-            self.batch_if_full()?;
+            if let Some(run) = self.group(*id).take_run() {
+                self.write_run(*id, &run)?;
+            }
         }
         for id in &dirty {
             self.groups[id].write_head(&mut self.set);

@@ -37,7 +37,8 @@ async fn a_kill_at_any_completion_loses_nothing_completed() {
     let log = store.log(1);
     let completed = Arc::new(Mutex::new(0));
     for n in 0..12 {
-        let (from, to, completed) = (dir.path().to_owned(), copies.path().join(n.to_string()), completed.clone());
+        let (from, to, completed) =
+            (dir.path().to_owned(), copies.path().join(n.to_string()), completed.clone());
         // All are submitted at once; each completion takes a copy while the later ones are queued or half done.
         let io = IoFlushed::new(move |result| {
             result.unwrap();
@@ -103,7 +104,8 @@ async fn a_power_cut_that_keeps_any_of_the_unsynced_blocks_loses_nothing_complet
             flushed(|io| log.save_vote(Vote::new(term, 1), io)).await.unwrap();
         }
 
-        let (before, after) = (copies.path().join(format!("{round}a")), copies.path().join(format!("{round}b")));
+        let (before, after) =
+            (copies.path().join(format!("{round}a")), copies.path().join(format!("{round}b")));
         let (tell, told) = mpsc::channel();
         let (second_log, second) = (log.clone(), copying(dir.path().to_owned(), after.clone(), tell));
         let (from, to) = (dir.path().to_owned(), before.clone());
@@ -127,7 +129,8 @@ async fn a_power_cut_that_keeps_any_of_the_unsynced_blocks_loses_nothing_complet
         assert_ne!(expected[0], expected[1]);
         for _ in 0..6 {
             let density = next(&mut seed) % 100;
-            let choice: Vec<bool> = (0..b.len() / BLOCK + 1).map(|_| next(&mut seed) % 100 < density).collect();
+            let choice: Vec<bool> =
+                (0..b.len() / BLOCK + 1).map(|_| next(&mut seed) % 100 < density).collect();
             let found = after_power_cut(&before, &torn(&a, &b, |n| choice[n])).await;
             assert!(expected.contains(&found), "round {round}: {found} is neither of {expected:?}");
             partial.insert(found == expected[1]);

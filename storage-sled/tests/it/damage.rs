@@ -37,7 +37,8 @@ async fn a_damaged_record_is_reported_with_group_index_and_file() {
     let reader = open(dir.path()).log(9).reader();
     let Err(ReadError::Storage(error)) = reader.read(12..15, u64::MAX).await else { panic!("it was served") };
     let words = error.to_string();
-    for part in ["group 9", "from 12", "from 10 on", "checksum", &dir.path().join("db").display().to_string()] {
+    for part in ["group 9", "from 12", "from 10 on", "checksum", &dir.path().join("db").display().to_string()]
+    {
         assert!(words.contains(part), "{part:?} in {words}");
     }
 }

@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, missing_docs)]
 
 mod conformance;
-mod support;
 mod crash;
 mod damage;
 mod failure;
@@ -12,3 +11,4 @@ mod leftovers;
 mod opening;
 mod sizes;
 mod snapshots;
+mod support;

@@ -123,7 +123,10 @@ fn a_segment_size_out_of_bounds_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     for size in [0, 1 << 19, (1 << 20) + 1, 1 << 25] {
         let options = SledOptions { segment_size_bytes: size, ..options() };
-        assert!(matches!(SledStore::<T>::open(dir.path(), options).err(), Some(OpenError::Options { .. })), "{size}");
+        assert!(
+            matches!(SledStore::<T>::open(dir.path(), options).err(), Some(OpenError::Options { .. })),
+            "{size}"
+        );
     }
 }
 

@@ -27,7 +27,12 @@ async fn large_entries_and_snapshots_leave_nothing_beside_sleds_log() {
     assert_eq!(blobs(dir.path()), 0);
 }
 
-async fn append_and_purge(log: &Arc<dyn RaftLogStorage<crate::support::T>>, first: u64, count: u64, bytes: usize) {
+async fn append_and_purge(
+    log: &Arc<dyn RaftLogStorage<crate::support::T>>,
+    first: u64,
+    count: u64,
+    bytes: usize,
+) {
     for begin in (first..first + count).step_by(20) {
         append(log, run(1, begin..begin + 20, bytes)).await;
     }
@@ -77,12 +82,16 @@ async fn submissions_that_gather_share_one_barrier() {
     let before = store.metrics().barriers;
     // The first completion holds the writer until all others are queued.
     let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
     logs[0].save_vote(
         Default::default(),
         openraft_adapters::IoFlushed::new(move |_| {
+            tell.send(()).unwrap();
+            // Ends when the other end is dropped.
             let _ = held.recv();
         }),
     );
+    told.recv().unwrap();
     let all: Vec<_> = logs.iter().map(|log| flushed(|io| log.append(run(1, 0..1, 10), io))).collect();
     let mut all = Box::pin(futures_join(all));
     std::future::poll_fn(|context| {
