@@ -132,39 +132,50 @@ impl<C: RaftTypeConfig> Writer<C> {
     fn guarded(&mut self, submissions: Vec<Submission<C>>) {
         let count = submissions.len();
         let mut completions = Vec::with_capacity(count);
-        let result = match self.shared.queue.failure() {
-            Some(cause) => {
-                completions.extend(submissions.into_iter().filter_map(|s| s.flushed));
-                self.shared.queue.applied(count);
-                Err(cause)
-            }
-            None => {
-                let mut work = Vec::with_capacity(count);
-                for submission in submissions {
-                    completions.extend(submission.flushed);
-                    work.push((submission.group, submission.work));
-                }
-                // sled reports most failures of the disk as errors, and a few by panicking.
-                let result = catch_unwind(AssertUnwindSafe(|| self.round(work)))
-                    .unwrap_or_else(|panic| Err(StorageError::message(self.action(), panicked(&*panic))));
-                if let Err(cause) = &result {
-                    tracing::error!(dir = %self.shared.dir.display(), %cause, "the store has failed and stops writing");
-                    self.garbage.clear();
-                    self.shared.queue.fail(cause);
-                    self.shared.queue.applied(count);
-                }
-                result
-            }
-        };
+        let mut work = Vec::with_capacity(count);
+        for submission in submissions {
+            completions.extend(submission.flushed);
+            work.push((submission.group, submission.work));
+        }
+        let result = self.unless_failed(|writer| writer.round(work));
+        if result.is_err() {
+            self.shared.queue.applied(count);
+        }
         for completion in completions {
-            let fired = catch_unwind(AssertUnwindSafe(|| completion.done(result.clone())));
-            if let Err(panic) = fired {
+            let outcome = result.clone().map(|_| ());
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| completion.done(outcome))) {
                 tracing::error!(panic = panicked(&*panic), "the completion of a write panicked");
             }
         }
+        if let Ok(written) = result {
+            // Nobody waits for this one, so no barrier ends it, unless sled's log runs ahead.
+            let budget = self.shared.limits.batch_bytes as u64 + 2 * written;
+            // A failure is remembered by the queue and met by the next round.
+            let _ = self.unless_failed(|writer| writer.remove_garbage(budget));
+        }
     }
 
-    fn round(&mut self, work: Vec<(u64, Work<C>)>) -> Result<(), StorageError> {
+    /// Carries out `step` if nothing has failed yet; its failure is the store's.
+    fn unless_failed<R>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        if let Some(cause) = self.shared.queue.failure() {
+            return Err(cause);
+        }
+        // sled reports most failures of the disk as errors, and a few by panicking.
+        let result = catch_unwind(AssertUnwindSafe(|| step(self)))
+            .unwrap_or_else(|panic| Err(StorageError::message(self.action(), panicked(&*panic))));
+        if let Err(cause) = &result {
+            tracing::error!(dir = %self.shared.dir.display(), %cause, "the store has failed and stops writing");
+            self.garbage.clear();
+            self.shared.queue.fail(cause);
+        }
+        result
+    }
+
+    /// Returns how many bytes it handed to sled.
+    fn round(&mut self, work: Vec<(u64, Work<C>)>) -> Result<u64, StorageError> {
         let count = work.len();
         let written = self.shared.counters.read().payload_bytes;
         for (id, work) in work {
@@ -173,13 +184,11 @@ impl<C: RaftTypeConfig> Writer<C> {
         self.complete_batches()?;
         // Readers need sled's memory only, not the disk.
         self.shared.queue.applied(count);
-        let written = self.shared.counters.read().payload_bytes - written;
-        self.remove_garbage(self.shared.limits.batch_bytes as u64 + 2 * written)?;
         self.barrier()?;
         let counters = &self.shared.counters;
         Counters::add(&counters.submissions, count as u64);
         Counters::add(&counters.rounds, 1);
-        Ok(())
+        Ok(self.shared.counters.read().payload_bytes - written)
     }
 
     fn carry_out(&mut self, id: u64, work: Work<C>) -> Result<(), StorageError> {
