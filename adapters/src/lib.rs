@@ -9,12 +9,14 @@
 //! - [`RaftNetworkFactory`], [`RaftNetwork`], [`AppendStream`], [`RaftServer`]: the network and its far side.
 //! - [`IdentityStore`], [`FormationNetwork`], [`FormationServer`]: whose directory it is, and forming a cluster.
 //! - [`Env`], [`Clock`], [`Spawn`]: time and tasks.
+//! - [`SimpleLogStore`], [`Durable`]: the log store that is simplest to write, and what makes a `RaftLogStorage` of it.
 //! - [`memory`]: every adapter in memory, with faults that a test controls.
 //! - [`suite`]: the conformance suites that an author runs over an adapter of his own.
 
 pub use openraft_engine as engine;
 
 pub mod codec;
+mod durable;
 mod entry;
 mod error;
 mod identity;
@@ -26,6 +28,7 @@ mod storage;
 pub mod suite;
 mod type_config;
 
+pub use durable::{Durable, SimpleLogStore};
 pub use entry::{
     ClientSession, ENTRY_OVERHEAD_BYTES, Entry, EntryBatch, EntryPayload, EntryRange, proposal_weight,
 };
