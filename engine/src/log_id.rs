@@ -59,6 +59,7 @@ impl<NID> LogIdOptionExt for Option<LogId<NID>> {
     }
 
     fn next_index(&self) -> u64 {
-        self.as_ref().map_or(0, |id| id.index + 1)
+        // A peer may send any index; the greatest is no entry's (see `Engine`), so that nothing follows it.
+        self.as_ref().map_or(0, |id| id.index.saturating_add(1))
     }
 }

@@ -1,7 +1,7 @@
 //! The follower's side: heartbeats and appends, conflicts, and what may be acknowledged when.
 
-use super::Engine;
 use super::state::{Role, WaitingKind};
+use super::{Engine, is_believable};
 use crate::{
     AppendHeader, AppendResult, Command, HeartbeatRequest, LogId, LogIdOptionExt, Node, NodeId, RaftEntry,
     Replica, StoredMembership, Timestamp, Vote,
@@ -15,8 +15,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return self.send_heartbeat_reply(token, request.position, false);
         }
         // The leader has seen that our log equals its own up to what it states here, unless it was lost since.
-        if let Some(committed) = request.committed.filter(|committed| self.state.log.holds(committed)) {
-            self.advance_commit(Some(committed));
+        // While a snapshot is being installed nothing moves under it: a later heartbeat says the same.
+        if self.state.installing.is_none() {
+            self.advance_commit(request.committed.filter(|committed| self.state.log.holds(committed)));
         }
         self.respond_when_durable(
             self.state.vote_io,
@@ -29,8 +30,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// [`Reply::Append`](crate::Reply::Append): a match once entries and vote are durable.
     ///
     /// The driver keeps the entries; those accepted are named by the [`Command::AppendInputEntries`] that this call
-    /// emits. Entries that do not follow one another and `prev_log_id`, or that carry a greater leader id than the
-    /// vote, are refused whole.
+    /// emits. Entries that do not follow one another and `prev_log_id`, that carry a greater leader id than the vote,
+    /// that state a membership which is none, or that contradict what is committed here, are refused whole.
     pub fn handle_append<'a, E>(
         &mut self,
         now: Timestamp,
@@ -56,6 +57,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if let Some(prev) = header.prev_log_id
             && !self.matches(&prev)
         {
+            if prev.index < self.state.committed.next_index() {
+                // What is committed is in every leader's log (paper, 5.4.3): this one lies, or the data is damaged.
+                return self.send_append_reply(token, position, AppendResult::Refused);
+            }
             let hint = self.state.log.conflict_hint(prev);
             return self.respond_when_durable(
                 self.state.vote_io,
@@ -67,6 +72,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if !self.take_entries(entries) {
             return self.send_append_reply(token, position, AppendResult::Refused);
         }
+        self.settle_election_deadline(now);
         if let Some(matched) = matched {
             // What the leader committed beyond the entries checked here may be other than what we hold there.
             let upto = header.committed.map(|committed| committed.min(matched));
@@ -79,10 +85,13 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// A leader's message was refused for want of memory: it still is a message of the leader. Answers "busy".
     pub fn handle_append_refused_busy(&mut self, now: Timestamp, token: u64, header: AppendHeader<NID>) {
-        let accepted = self.is_initialized()
-            && !self.contradicts(&header.from)
-            && self.accept_leader(now, &header.from, header.vote);
-        let result = if accepted { AppendResult::Busy } else { AppendResult::HigherVote };
+        let result = if !self.is_initialized() || self.contradicts(&header.from) {
+            AppendResult::Refused
+        } else if self.accept_leader(now, &header.from, header.vote) {
+            AppendResult::Busy
+        } else {
+            AppendResult::HigherVote
+        };
         self.send_append_reply(token, header.position, result);
     }
 
@@ -91,9 +100,13 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if !vote.committed
             || vote.node_id != from.node_id
             || vote.node_id == self.id()
+            || !is_believable(&vote)
             || self.contradicts(from)
         {
             return false;
+        }
+        if vote >= self.state.vote {
+            self.timing.heard = now;
         }
         if vote == self.state.vote {
             self.timing.election = None;
@@ -110,10 +123,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         false
     }
 
-    /// Whether this log holds `prev`, or has committed and dropped what stood there.
-    fn matches(&self, prev: &LogId<NID>) -> bool {
-        // What is purged was committed, and every leader's log holds what is committed (paper, 5.4.3).
-        prev.index < self.state.log.purged().next_index() || self.state.log.holds(prev)
+    /// Whether this log holds `log_id`, or has committed and dropped what stood there.
+    pub(super) fn matches(&self, log_id: &LogId<NID>) -> bool {
+        // What is purged was committed, and every leader's log holds what is committed (paper, 5.4.3). The last one
+        // purged is still known, so that nothing is ever appended behind another entry than it.
+        Some(log_id.index) < self.state.log.purged().index() || self.state.log.holds(log_id)
     }
 
     /// Skips what the log holds, truncates what conflicts, appends the rest. False, and nothing is changed, if the
@@ -122,12 +136,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     where
         E: RaftEntry<NID, N> + 'a,
     {
-        let purged_end = self.state.log.purged().next_index();
-        let held = |entry: &&E| {
-            let log_id = entry.log_id();
-            log_id.index < purged_end || self.state.log.holds(&log_id)
-        };
-        let held = entries.clone().take_while(held).count();
+        let held = entries.clone().take_while(|entry| self.matches(&entry.log_id())).count();
         let mut new = entries.skip(held);
         let Some(first) = new.next() else { return true };
         let since = first.log_id().index;
@@ -164,7 +173,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 }
 
 /// Whether the entries follow `prev_log_id` and one another, with leader ids that do not fall and do not exceed the
-/// vote's.
+/// vote's, and whether every membership they state is one.
 fn well_formed<'a, NID: NodeId, N: Node, E: RaftEntry<NID, N> + 'a>(
     header: &AppendHeader<NID>,
     entries: impl Iterator<Item = &'a E>,
@@ -173,6 +182,9 @@ fn well_formed<'a, NID: NodeId, N: Node, E: RaftEntry<NID, N> + 'a>(
     for entry in entries {
         let log_id = entry.log_id();
         if log_id.index != prev.next_index() || prev.is_some_and(|prev| log_id.leader_id < prev.leader_id) {
+            return false;
+        }
+        if entry.membership().is_some_and(|membership| membership.validate().is_err()) {
             return false;
         }
         prev = Some(log_id);

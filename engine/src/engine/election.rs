@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Engine;
 use super::state::{Candidate, Role, WaitingKind};
+use super::{Engine, NUMBER_MAX, is_believable};
 use crate::quorum::{self, VoteResult};
 use crate::{Command, Node, NodeId, Timestamp, Vote, VoteReply, VoteRequest};
 
@@ -22,8 +22,17 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             // The log is about to be replaced: what it would advertise is not what it will hold.
             return;
         }
+        if matches!(&self.state.role, Role::Candidate(candidate) if !candidate.asked) {
+            // The disk has not yet taken the vote of the last campaign, which asks as soon as it has.
+            return;
+        }
+        // A snapshot may have outlived the vote it came under, so the log counts too.
+        let logged = self.state.log.last().map_or(0, |last| last.leader_id.term);
+        let term = self.state.vote.term.max(self.state.seen_term).max(logged) + 1;
+        if term > NUMBER_MAX {
+            return;
+        }
         self.state.role = Role::Candidate(Candidate { asked: false, answers: BTreeMap::new() });
-        let term = self.state.vote.term.max(self.state.seen_term) + 1;
         self.save_vote(Vote::new(term, self.id()));
     }
 
@@ -59,10 +68,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// is in no cluster grants none, and none is granted to a store that the membership names differently.
     pub fn handle_vote_request(&mut self, now: Timestamp, token: u64, request: VoteRequest<NID>) {
         let known = self.is_initialized() && !self.contradicts(&request.from);
-        if !known || request.vote.committed || request.vote.node_id != request.from.node_id {
+        let sound = is_believable(&request.vote)
+            && !request.vote.committed
+            && request.vote.node_id == request.from.node_id
+            && request.vote.node_id != self.id();
+        if !known || !sound {
             return self.send_vote_reply(token, false);
         }
-        if request.vote == self.state.vote && request.vote.node_id != self.id() {
+        if request.vote == self.state.vote {
             // Granted before: the request was repeated.
             return self.respond_when_durable(self.state.vote_io, token, WaitingKind::Vote);
         }
@@ -78,8 +91,13 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// Counts the answer to the request that asked for `asked`.
     pub fn handle_vote_reply(&mut self, now: Timestamp, asked: Vote<NID>, reply: VoteReply<NID>) {
-        self.state.seen_term = self.state.seen_term.max(reply.vote.term);
-        if asked != self.state.vote || !self.membership().membership.knows(&reply.from) {
+        if !self.membership().membership.knows(&reply.from) {
+            return;
+        }
+        if is_believable(&reply.vote) {
+            self.state.seen_term = self.state.seen_term.max(reply.vote.term);
+        }
+        if asked != self.state.vote {
             return;
         }
         let Role::Candidate(candidate) = &mut self.state.role else { return };

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Engine;
 use super::state::{Follower, Leader, Role};
+use super::{Engine, is_believable};
 use crate::{
     Command, LeaderId, LogId, LogIdOptionExt, Node, NodeId, OwnPayload, ReadRefused, Replica,
     ReplicationTarget, Reply, Timestamp, Vote, quorum,
@@ -94,7 +94,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             let session = self.state.session;
             followers.insert(
                 *id,
-                Follower { session, matched: None, confirmed: 0, needed: last.next_index(), reachable: true },
+                // Until it reports, it may need everything.
+                Follower { session, matched: None, confirmed: 0, needed: 0, reachable: true },
             );
             start.push(ReplicationTarget {
                 replica: Replica { node_id: *id, store_id: member.store_id },
@@ -155,6 +156,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         if let Some(higher) = report.higher_vote
             && higher > self.state.vote
+            && is_believable(&higher)
         {
             self.state.seen_term = self.state.seen_term.max(higher.term);
             return self.become_follower(now);
@@ -162,10 +164,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         // No follower can hold more than was sent; a report beyond the log is a peer that lies.
         let matched = report.matched.filter(|matched| self.state.log.holds(matched));
         follower.matched = follower.matched.max(matched);
-        follower.confirmed = follower.confirmed.max(report.confirmed);
+        // Nor can it have been asked to confirm a position that is not drawn yet.
+        let confirmed = if report.confirmed <= self.state.position { report.confirmed } else { 0 };
+        follower.confirmed = follower.confirmed.max(confirmed);
         follower.needed = report.needed;
         follower.reachable = report.reachable;
-        if let Some(at) = self.timing.drawn_at(report.confirmed) {
+        if let Some(at) = self.timing.drawn_at(confirmed) {
             let latest = self.timing.confirmed_at.entry(report.target.node_id).or_insert(at);
             *latest = at.max(*latest);
         }

@@ -47,6 +47,15 @@ pub struct Engine<NID: NodeId, N: Node> {
     commands: Vec<Command<NID, N>>,
 }
 
+/// No term and no index goes beyond this. A greater one from a peer is a lie or damage and is refused, so that sums of
+/// what is believed never overflow. Half of the numbers, a term a nanosecond for some 290 years.
+const NUMBER_MAX: u64 = u64::MAX >> 1;
+
+/// Whether a vote that a peer states can be one: there is no election in term 0.
+fn is_believable<NID>(vote: &Vote<NID>) -> bool {
+    (1..=NUMBER_MAX).contains(&vote.term)
+}
+
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerState {
@@ -189,8 +198,20 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.config.replica.node_id
     }
 
+    /// Whether this node votes, on the store it runs on: one that the membership does not name counts for nothing, here
+    /// as elsewhere.
     fn is_voter(&self) -> bool {
-        self.membership().membership.is_voter(&self.id())
+        let membership = &self.membership().membership;
+        membership.is_voter(&self.id()) && membership.knows(&self.config.replica)
+    }
+
+    /// After the membership may have changed: a voter that waits for a leader has a deadline, others have none.
+    fn settle_election_deadline(&mut self, now: Timestamp) {
+        if !self.is_voter() {
+            self.timing.election = None;
+        } else if self.timing.election.is_none() && !matches!(self.state.role, Role::Leader(_)) {
+            self.timing.arm_election(&self.config, now);
+        }
     }
 
     fn push(&mut self, command: Command<NID, N>) {
@@ -240,9 +261,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             WaitingKind::Heartbeat { position } => self.send_heartbeat_reply(token, position, holds),
             WaitingKind::Append { position, matched } => {
                 // A leader never takes back what it sent, but a peer may lie.
-                let intact = matched.is_none_or(|matched| {
-                    self.state.log.holds(&matched) || matched.index < self.state.log.purged().next_index()
-                });
+                let intact = matched.is_none_or(|matched| self.matches(&matched));
                 let result = match (holds, intact) {
                     (true, true) => AppendResult::Matched(matched),
                     (true, false) => AppendResult::Conflict { hint: self.state.log.last() },

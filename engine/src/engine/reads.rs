@@ -14,10 +14,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub fn read_index(&mut self, now: Timestamp, tokens: Vec<u64>) {
         let leader = self.leader();
         let limit = self.config.max_waiting_reads;
-        let end_committed = self.state.committed.next_index();
         let refused = match &self.state.role {
             Role::Leader(own) => {
-                let waiting: usize = own.reads.iter().map(|read| read.tokens.len()).sum();
+                let confirmed = self.state.confirmed_reads.iter().map(|read| read.tokens.len());
+                let waiting: usize = own.reads.iter().map(|read| read.tokens.len()).chain(confirmed).sum();
                 (waiting + tokens.len() > limit).then_some(ReadRefused::Overloaded)
             }
             _ => Some(ReadRefused::NotLeader { leader }),
@@ -30,8 +30,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         let position = self.draw_position(now);
         if let Role::Leader(own) = &mut self.state.role {
-            let end = end_committed.max(own.first_own.index + 1);
-            own.reads.push_back(WaitingRead { position, end, tokens });
+            let log_id = self.state.committed.map_or(own.first_own, |committed| committed.max(own.first_own));
+            own.reads.push_back(WaitingRead { position, log_id, tokens });
         }
         self.push(Command::SendHeartbeat { position });
         self.confirm_reads();
@@ -54,11 +54,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             if Some(read.position) > confirmed {
                 break;
             }
-            let Some(log_id) = read.end.checked_sub(1).and_then(|index| self.state.log.get(index)) else {
-                break;
-            };
-            let read = leader.reads.pop_front().expect("just seen");
-            self.state.confirmed_reads.push_back(ConfirmedRead { log_id, tokens: read.tokens });
+            let WaitingRead { log_id, tokens, .. } = leader.reads.pop_front().expect("just seen");
+            self.state.confirmed_reads.push_back(ConfirmedRead { log_id, tokens });
         }
         self.release_reads();
     }

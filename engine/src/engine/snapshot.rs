@@ -1,7 +1,7 @@
 //! Snapshots and purge: when to build one, what may then be dropped, and installing a leader's.
 
-use super::Engine;
 use super::state::{Installing, Role, WaitingKind, no_membership};
+use super::{Engine, NUMBER_MAX};
 use crate::{
     AppendResult, Command, LogId, LogIdOptionExt, Node, NodeId, SnapshotHeader, StoredMembership, Timestamp,
 };
@@ -46,15 +46,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let mut end = covered.saturating_sub(self.config.snapshot_keep_entries);
         if let Role::Leader(leader) = &self.state.role {
             let pin_from = covered.saturating_sub(self.config.purge_pin_entries);
-            for follower in leader.followers.values() {
-                let needed = follower.needed.min(follower.matched.next_index());
+            for needed in leader.followers.values().map(|follower| follower.needed) {
                 if needed >= pin_from {
                     end = end.min(needed);
                 }
             }
         }
         let begin = self.state.log.purged().next_index();
-        if end < begin + (self.config.snapshot_keep_entries / 8).max(1) {
+        if end < begin.saturating_add((self.config.snapshot_keep_entries / 8).max(1)) {
             return;
         }
         let upto = self.state.log.get(end - 1).expect("what is applied and not purged is in the log");
@@ -77,7 +76,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         };
         let sound = header.meta.members().validate().is_ok()
             && header.meta.membership.log_id.is_some_and(|stated| stated <= last)
-            && last.leader_id <= header.vote.leader_id();
+            && last.leader_id <= header.vote.leader_id()
+            && last.index <= NUMBER_MAX;
         if !sound || !self.is_initialized() || self.contradicts(&header.from) {
             return self.send_snapshot_reply(token, position, AppendResult::Refused);
         }
@@ -93,6 +93,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 return self.respond_when_durable(self.state.vote_io, token, kind);
             }
             return self.send_snapshot_reply(token, position, AppendResult::Busy);
+        }
+        if Some(last) < self.state.committed {
+            // It reaches further, but under an earlier leader than what is committed: no leader has such a log.
+            return self.send_snapshot_reply(token, position, AppendResult::Refused);
         }
         let meta = header.meta;
         self.push(Command::InstallSnapshot { meta: meta.clone() });
@@ -120,6 +124,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.state.apply_ordered = self.state.apply_ordered.max(Some(last));
         self.state.applied = self.state.applied.max(Some(last));
         self.take_snapshot_membership(&meta.membership);
+        self.settle_election_deadline(self.timing.heard);
         self.release_reads();
         let kind = WaitingKind::Snapshot { position, matched: last };
         if vote.same_candidate(&self.state.vote) {

@@ -66,7 +66,7 @@ pub(crate) struct Leader<NID: NodeId> {
     pub(crate) first_own: LogId<NID>,
     pub(crate) followers: BTreeMap<NID, Follower<NID>>,
     /// Reads that wait for a quorum to confirm their position; ascending.
-    pub(crate) reads: VecDeque<WaitingRead>,
+    pub(crate) reads: VecDeque<WaitingRead<NID>>,
 }
 
 /// What the leader decides by of one follower. Its `Progress` belongs to the replication task.
@@ -83,10 +83,10 @@ pub(crate) struct Follower<NID> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct WaitingRead {
+pub(crate) struct WaitingRead<NID> {
     pub(crate) position: u64,
-    /// The number of leading entries that must be applied.
-    pub(crate) end: u64,
+    /// The entry that must be applied.
+    pub(crate) log_id: LogId<NID>,
     pub(crate) tokens: Vec<u64>,
 }
 
@@ -146,6 +146,8 @@ pub(crate) struct Timing<NID> {
     pub(crate) confirmed_at: BTreeMap<NID, Timestamp>,
     /// When this leadership began.
     pub(crate) led_since: Timestamp,
+    /// When a leader's message came last.
+    pub(crate) heard: Timestamp,
 }
 
 /// How many drawing times are kept.
@@ -160,6 +162,7 @@ impl<NID: NodeId> Timing<NID> {
             drawn: VecDeque::new(),
             confirmed_at: BTreeMap::new(),
             led_since: Timestamp::ZERO,
+            heard: Timestamp::ZERO,
         }
     }
 

@@ -1,0 +1,12 @@
+//! Tests of the engine: stories of one engine ([`bench`]), and whole clusters under a seeded adversary
+//! ([`cluster`]).
+
+mod appends;
+mod bench;
+mod cluster;
+mod commits;
+mod elections;
+mod forming;
+mod lies;
+mod reads;
+mod snapshots;
