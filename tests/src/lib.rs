@@ -1,7 +1,14 @@
 //! Whole-library tests.
 //!
+//! - [`cluster`]: clusters in memory, for stories.
 //! - [`sim`]: clusters of real cores on virtual time, with faults drawn from one seed. `bin/simulate` runs it over
 //!   many seeds.
 //! - `tests/`: stories over clusters of real cores.
 
+pub mod cluster;
 pub mod sim;
+
+/// The code in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,146 @@
+//! A cluster in memory, for stories: three cores over a router, on tokio's time, which a test may pause.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_adapters::memory::{MemApp, MemDisk, MemRouter, MemSnapshots, MemStateMachine, MemStateReader};
+use openraft_adapters::{Env, LogIdOf};
+use openraft_core::{Config, Raft, RaftParts, ServerState};
+use openraft_engine::{BasicNode, InitialNodes, Replica, StoreId};
+use serde::{Deserialize, Serialize};
+
+openraft_adapters::declare_raft_types!(
+    /// Writes are names; the reply is how many came before.
+    pub Names: D = String, R = u64
+);
+
+/// The list of names written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct List(pub Vec<String>);
+
+impl MemApp<Names> for List {
+    fn apply(&mut self, _log_id: LogIdOf<Names>, name: &String) -> u64 {
+        assert_ne!(name, "panic", "a write that the application does not survive");
+        self.0.push(name.clone());
+        self.0.len() as u64 - 1
+    }
+}
+
+/// One node: what outlives its process, and the process while it runs.
+pub struct Node {
+    /// Its log.
+    pub disk: MemDisk<Names>,
+    /// Its snapshots.
+    pub snapshots: MemSnapshots<Names>,
+    /// Its state, of the latest life.
+    pub state: MemStateReader<Names, List>,
+    /// The handle.
+    pub raft: Raft<Names>,
+}
+
+/// Nodes 1 to n.
+pub struct Cluster {
+    /// Their network.
+    pub router: MemRouter<Names>,
+    /// The nodes.
+    pub nodes: BTreeMap<u64, Node>,
+    config: Config,
+}
+
+impl Cluster {
+    /// A formed cluster with a leader. Must run within a tokio runtime.
+    pub async fn start(size: u64, config: Config) -> Self {
+        let mut cluster = Self { router: MemRouter::new(), nodes: BTreeMap::new(), config };
+        for id in 1..=size {
+            cluster.boot(id, MemDisk::new(), MemSnapshots::new()).await;
+        }
+        for node in cluster.nodes.values() {
+            node.raft.initialize(initial(size)).await.expect("an empty node");
+        }
+        cluster.leader().await;
+        cluster
+    }
+
+    async fn boot(&mut self, id: u64, disk: MemDisk<Names>, snapshots: MemSnapshots<Names>) {
+        let machine = MemStateMachine::<Names, List>::open(snapshots.clone());
+        let state = machine.reader();
+        let env = Env::tokio();
+        let raft = Raft::start(RaftParts {
+            config: self.config.clone(),
+            replica: replica(id),
+            env: env.clone(),
+            network: Arc::new(self.router.factory(id, env)),
+            log: disk.open(),
+            state_machine: Box::new(machine),
+        })
+        .await
+        .expect("a store that a node left behind");
+        self.router.register(id, Arc::new(raft.clone()));
+        self.nodes.insert(id, Node { disk, snapshots, state, raft });
+    }
+
+    /// Stops a node and forgets its process.
+    pub async fn stop(&mut self, id: u64) {
+        self.router.unregister(id);
+        self.nodes[&id].raft.shutdown().await.expect("a node that ran");
+    }
+
+    /// Starts a stopped node on what it left behind.
+    pub async fn restart(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).expect("a node that was started before");
+        self.boot(id, node.disk, node.snapshots).await;
+    }
+
+    /// The handle of a node.
+    pub fn raft(&self, id: u64) -> &Raft<Names> {
+        &self.nodes[&id].raft
+    }
+
+    /// What a node has applied.
+    pub fn names(&self, id: u64) -> Vec<String> {
+        self.nodes[&id].state.with(|list| list.0.clone())
+    }
+
+    /// Waits until some node leads and has committed an entry of its own.
+    pub async fn leader(&self) -> u64 {
+        self.leader_among(&self.nodes.keys().copied().collect::<Vec<_>>()).await
+    }
+
+    /// As [`leader`](Cluster::leader), among some of the nodes.
+    pub async fn leader_among(&self, ids: &[u64]) -> u64 {
+        let waits = ids.iter().map(|id| {
+            let wait = self.raft(*id).wait(Some(Duration::from_secs(60)));
+            Box::pin(wait.metrics(
+                |m| {
+                    m.state == ServerState::Leader
+                        && m.committed.is_some_and(|committed| committed.leader_id == m.vote.leader_id())
+                },
+                "a leader",
+            ))
+        });
+        let (metrics, _) = futures::future::select_ok(waits).await.expect("somebody leads");
+        metrics.id
+    }
+
+    /// Waits until a node has applied everything up to `index`.
+    pub async fn applied(&self, id: u64, index: u64) {
+        let wait = self.raft(id).wait(Some(Duration::from_secs(60)));
+        wait.applied(index).await.expect("it is applied in time");
+    }
+
+    /// Nodes other than `id`.
+    pub fn others(&self, id: u64) -> Vec<u64> {
+        self.nodes.keys().copied().filter(|other| *other != id).collect()
+    }
+}
+
+/// A node on its store.
+pub fn replica(id: u64) -> Replica<u64> {
+    Replica { node_id: id, store_id: StoreId(u128::from(id)) }
+}
+
+/// The initial list of nodes 1 to `size`.
+pub fn initial(size: u64) -> InitialNodes<u64, BasicNode> {
+    (1..=size).map(|id| (id, (replica(id).store_id, BasicNode::new(format!("node {id}"))))).collect()
+}
