@@ -4,6 +4,8 @@
 //! record of its own, cut over parts 0, 1, 2 and so on. Each value begins with the number of entries, the number of
 //! parts and the part's own number, so that a missing part is noticed.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use openraft_adapters::codec::CodecError;
 use openraft_adapters::{EntryBatch, EntryRange, RaftTypeConfig};
@@ -69,6 +71,21 @@ pub(crate) fn locate(db: &sled::Db, group: u64, index: u64) -> Result<Option<u64
 /// The last record of a group.
 pub(crate) fn last(db: &sled::Db, group: u64) -> Result<Option<u64>, sled::Error> {
     locate(db, group, u64::MAX)
+}
+
+/// A group that has records and is not among `groups`.
+pub(crate) fn group_beside<G>(db: &sled::Db, groups: &BTreeMap<u64, G>) -> Result<Option<u64>, sled::Error> {
+    let (mut from, end) = (format::record_prefix(0), format::record(u64::MAX, u64::MAX, u64::MAX));
+    // From one group to the next, without touching the records in between.
+    while let Some(key) = db.range(from..=end.clone()).keys().next() {
+        let group = format::number(&key?, 0).unwrap_or(u64::MAX);
+        if !groups.contains_key(&group) {
+            return Ok(Some(group));
+        }
+        let Some(next) = group.checked_add(1) else { break };
+        from = format::record_prefix(next);
+    }
+    Ok(None)
 }
 
 /// The record that begins with `first`.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use openraft_adapters::{EntryRange, RaftTypeConfig, StorageError};
 
-use crate::format;
+use crate::format::{self, Damage};
 use crate::group::{Group, Head, LoadError, Run, SMALL, WriteSet, removable};
 use crate::metrics::Counters;
 use crate::queue::{Submission, Taken, Work};
@@ -78,6 +78,15 @@ impl<C: RaftTypeConfig> Writer<C> {
             }
             writer.groups.insert(id, group);
             writer.publish(id, false);
+        }
+        if let Some(group) = record::group_beside(shared.db(), &writer.groups).map_err(LoadError::from)? {
+            return Err(LoadError::Damaged {
+                what: "the log's head",
+                group,
+                index: 0,
+                damage: Damage::Missing,
+            }
+            .into());
         }
         for id in writer.groups.keys().copied().collect::<Vec<_>>() {
             writer.drop_unfinished(id)?;
@@ -233,7 +242,12 @@ impl<C: RaftTypeConfig> Writer<C> {
     }
 
     fn group(&mut self, id: u64) -> &mut Group<C> {
-        self.groups.entry(id).or_insert_with(|| Group::new(id))
+        self.groups.entry(id).or_insert_with(|| {
+            let group = Group::new(id);
+            // Before any record of it: records without a head are damage, not the beginning of an append.
+            group.write_head(&mut self.set);
+            group
+        })
     }
 
     fn append(&mut self, id: u64, entries: &EntryRange<C>) -> Result<(), StorageError> {

@@ -80,6 +80,21 @@ async fn a_damaged_head_keeps_the_store_from_opening() {
 }
 
 #[tokio::test]
+async fn a_log_without_a_head_keeps_the_store_from_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    three_records(dir.path()).await;
+    append(&open(dir.path()).log(8), run(1, 0..3, 10)).await;
+    {
+        let db = raw(dir.path());
+        let (key, _) = db.scan_prefix([HEAD]).nth(1).unwrap().unwrap();
+        db.remove(key).unwrap();
+        db.flush().unwrap();
+    }
+    let error = SledStore::<T>::open(dir.path(), options()).err().unwrap();
+    assert!(matches!(error, OpenError::Damaged { .. }) && error.to_string().contains("group 9"), "{error}");
+}
+
+#[tokio::test]
 async fn a_damaged_chunk_of_a_snapshot_is_an_error_where_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let content = vec![1; 50_000];

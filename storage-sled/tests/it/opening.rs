@@ -3,9 +3,11 @@
 use std::fs;
 
 use openraft_adapters::IdentityStore;
+use openraft_adapters::engine::Vote;
+use openraft_adapters::suite::flushed;
 use openraft_storage_sled::{OpenError, SledOptions, SledStore};
 
-use crate::support::{SEGMENT, T, append, open, options, read_all, run};
+use crate::support::{SEGMENT, T, append, id, open, options, read_all, run};
 
 fn refusal(dir: &std::path::Path, options: SledOptions<u64>) -> (OpenError, String) {
     let error = SledStore::<T>::open(dir, options).err().expect("the directory is refused");
@@ -30,6 +32,29 @@ async fn reopening_keeps_everything() {
     assert_eq!(store.get_app("other").unwrap(), None);
     assert_eq!((read_all(&store.log(1), 0).await, read_all(&store.log(2), 0).await), before);
     assert!(read_all(&store.log(3), 0).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_happens_to_one_group_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let groups = [0, 1, 2, u64::MAX];
+    for group in groups {
+        append(&store.log(group), run(1, 0..20, 30)).await;
+    }
+    let log = store.log(1);
+    flushed(|io| log.truncate(15, io)).await.unwrap();
+    flushed(|io| log.purge(id(1, 7), io)).await.unwrap();
+    flushed(|io| log.save_vote(Vote::new(5, 1), io)).await.unwrap();
+    drop((store, log));
+    let store = open(dir.path());
+    for group in groups {
+        let log = store.log(group);
+        let state = log.log_state().await.unwrap();
+        let (vote, first, count) =
+            if group == 1 { (Vote::new(5, 1), 8, 7) } else { (Vote::default(), 0, 20) };
+        assert_eq!((state.vote, read_all(&log, first).await.len()), (vote, count), "group {group}");
+    }
 }
 
 #[test]
