@@ -100,6 +100,16 @@ async fn a_commit_that_the_last_append_told_is_not_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_is_told_by_itself_only_once_no_append_is_under_way() {
+    let rig = Rig::replicating(10).await;
+    rig.propose(10).await;
+    rig.update(|update| update.committed = Some(id(9))).await;
+    assert_eq!(rig.heartbeats(), 0);
+    rig.answer(matched(10)).await;
+    assert_eq!(rig.network.peer().heartbeats[0].committed, Some(id(9)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_heartbeat_is_repeated_after_a_pause_with_the_latest_position() {
     let rig = Rig::replicating(10).await;
     rig.set_peer(|peer| peer.heartbeat_mode = Mode::Fail).await;

@@ -52,6 +52,8 @@ pub(crate) struct Log {
     pub(crate) first: u64,
     /// Reads of the log store wait while this is set.
     pub(crate) hang: bool,
+    /// Called in the instant in which a read of the log store is done.
+    pub(crate) on_read: Option<Box<dyn FnOnce() + Send>>,
     pub(crate) reads: usize,
 }
 
@@ -101,7 +103,10 @@ impl RaftLogReader<Types> for Leader {
         while self.log().hang {
             self.released.notified().await;
         }
-        let log = self.log();
+        let mut log = self.log();
+        if let Some(on_read) = log.on_read.take() {
+            on_read();
+        }
         if indexes.start < log.first {
             return Err(ReadError::Compacted { wanted: indexes.start, first: log.first });
         }
@@ -315,6 +320,7 @@ pub(crate) struct Rig {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) handle: ReplicationHandle<Types>,
     pub(crate) env: Env,
+    pub(crate) inbox: Arc<Slot<LeaderUpdate<Types>>>,
     outbox: Arc<Slot<ReplicationUpdate<u64>>>,
     reported: Mutex<ReplicationUpdate<u64>>,
     pub(crate) wakes: Arc<AtomicUsize>,
@@ -350,7 +356,7 @@ impl Rig {
             snapshots: snapshots.clone(),
             config,
             seed: 1,
-            inbox,
+            inbox: inbox.clone(),
             outbox: outbox.clone(),
             wake: {
                 let wakes = wakes.clone();
@@ -363,6 +369,7 @@ impl Rig {
             snapshots,
             handle,
             env,
+            inbox,
             outbox,
             reported: Mutex::new(ReplicationUpdate::new(SESSION, TARGET)),
             wakes,

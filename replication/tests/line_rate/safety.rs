@@ -51,6 +51,17 @@ async fn what_was_read_is_not_sent_when_the_session_ended_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_is_not_sent_when_the_session_ends_in_the_instant_in_which_the_read_is_done() {
+    let rig = waiting_for_the_log_store().await;
+    let inbox = rig.inbox.clone();
+    rig.leader.log().on_read = Some(Box::new(move || _ = inbox.put(LeaderUpdate::stop(SESSION))));
+    rig.leader.release_reads();
+    rig.settle().await;
+    assert_eq!(rig.appends(), []);
+    assert!(rig.handle.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_of_another_session_ends_the_task() {
     let rig = Rig::replicating(10).await;
     rig.handle.update(LeaderUpdate { stop: false, ..LeaderUpdate::stop(SESSION + 1) });
