@@ -31,10 +31,12 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Another process, or another handle of this one, has it open.
-    #[error("another process uses {}: stop it first, or give this node a directory of its own", dir.display())]
+    #[error("another process ({process}) uses {}: stop it first, or give this node a directory of its own", dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,
+        /// The process's number, as it left it; 0 if it could not be read.
+        process: u32,
     },
     /// It holds files, and they are not those of a store.
     #[error("{} is not empty and holds no store (found {found:?}): give an empty or a new directory", dir.display())]

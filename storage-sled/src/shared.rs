@@ -102,8 +102,8 @@ impl<C: RaftTypeConfig> Shared<C> {
 
     /// How far sled's log has been written: its own count of bytes, which only grows. Exact after a flush.
     pub(crate) fn position(&self) -> u64 {
-        // Hidden in sled's documentation but public; the version of sled is pinned by the lock file, and the test that
-        // compares this with the file's growth fails if it ever means something else.
+        // Hidden in sled's documentation but public. Should another version of sled count something else, the tests that
+        // count barriers and the bytes between them fail.
         u64::try_from(self.db().context.pagecache.log.stable_offset()).unwrap_or(0)
     }
 

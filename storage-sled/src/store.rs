@@ -1,7 +1,7 @@
 //! `SledStore`: opening a directory as the store of one node, and what hangs on it.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -19,6 +19,10 @@ use crate::metrics::SledMetrics;
 use crate::shared::{Limits, Shared, locked};
 use crate::snapshot::{self, Registry, SledSnapshots};
 use crate::writer::Writer;
+
+/// How long an opening waits for an earlier handle of this process to let go: tries, and the pause between them.
+const WIND_UP_TRIES: u32 = 100;
+const WIND_UP_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a directory is opened.
 #[derive(Clone, Debug)]
@@ -83,7 +87,7 @@ impl<C: RaftTypeConfig> SledStore<C> {
     /// Opens `dir`, creating it if it is absent or empty. A directory that is created draws a random store id, which is
     /// durable on return, as is everything that the directory is found to hold.
     ///
-    /// Blocks: on the disk, and for up to two seconds while an earlier handle of this process winds up.
+    /// Blocks: on the disk, and for about a second while an earlier handle of this process winds up.
     ///
     /// # Errors
     /// An [`OpenError`] that names the directory, what was found and what to do. A directory of another node or cluster,
@@ -262,19 +266,40 @@ fn create_dir(dir: &Path) -> Result<(), OpenError> {
     fs::create_dir_all(dir).and_then(|()| sync_dir(&parent)).map_err(|e| OpenError::io(dir, "creating it", e))
 }
 
+/// Locks the directory for this process, and leaves the process's number in the lock for whoever is refused.
 fn lock(dir: &Path) -> Result<File, OpenError> {
-    let file = File::options()
+    let path = dir.join(LOCK_FILE);
+    let mut file = File::options()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
-        .open(dir.join(LOCK_FILE))
+        .open(&path)
         .map_err(|e| OpenError::io(dir, "opening its lock", e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(OpenError::io(dir, "locking it", e)),
+    let own = std::process::id();
+    let mut tries = WIND_UP_TRIES;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(e)) => return Err(OpenError::io(dir, "locking it", e)),
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                // A read that was given up, or a completion that held the last handle, may still wind up.
+                if holder != Some(own) || tries == 0 {
+                    return Err(OpenError::InUse {
+                        dir: dir.to_owned(),
+                        process: holder.unwrap_or_default(),
+                    });
+                }
+                tries -= 1;
+                std::thread::sleep(WIND_UP_PAUSE);
+            }
+        }
     }
+    file.set_len(0)
+        .and_then(|()| file.write_all(format!("{own}\n").as_bytes()))
+        .map_err(|e| OpenError::io(dir, "writing its lock", e))?;
+    Ok(file)
 }
 
 /// sled writes the table of pages that it makes on opening under this name before it renames it, and takes a file left
@@ -313,7 +338,7 @@ fn open_sled<NID>(
         // One writer flushes when it has something to say; a second one in the background would only disturb it.
         .flush_every_ms(None)
         .print_profile_on_drop(false);
-    let mut tries = 200;
+    let mut tries = WIND_UP_TRIES;
     loop {
         // We hold the directory's own lock, so that sled's can only be held by threads that still wind up an earlier
         // handle of this very process.
@@ -321,11 +346,11 @@ fn open_sled<NID>(
         match opened {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => {
-                tries -= 1;
                 if tries == 0 {
-                    return Err(OpenError::InUse { dir: dir.to_owned() });
+                    return Err(OpenError::InUse { dir: dir.to_owned(), process: std::process::id() });
                 }
-                std::thread::sleep(Duration::from_millis(10));
+                tries -= 1;
+                std::thread::sleep(WIND_UP_PAUSE);
             }
             Ok(Err(sled::Error::Io(e))) => return Err(OpenError::io(dir, "opening its database", e)),
             Ok(Err(e)) => return Err(OpenError::damaged(dir, e)),
