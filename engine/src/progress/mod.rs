@@ -129,7 +129,12 @@ struct Inflight<NID> {
     stale: bool,
 }
 
-/// The flow control of one follower. See the [module](self).
+/// The flow control of one follower: what to send next, what is under way, and what a reply changes.
+///
+/// It probes, one message at a time, until it knows where the follower's log parts from the leader's; then it sends
+/// ahead as far as the windows allow. A conflict, a pause or a break leads back to probing, a log that no longer holds
+/// what the follower lacks to a snapshot. Messages travel on an ordered stream: replies come in the order of the
+/// messages, and a break loses the messages from some point on.
 ///
 /// - getters: [`matched`](Self::matched), [`next`](Self::next), [`state`](Self::state), [`needed`](Self::needed), ...
 /// - sending: [`next_send`](Self::next_send) says what to send, [`sent`](Self::sent) that it was.

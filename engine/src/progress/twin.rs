@@ -76,8 +76,8 @@ impl World {
         if let Some(prev) = message.prev
             && self.follower.get(prev.index as usize) != Some(&prev)
         {
-            let held = self.follower.iter().take(prev.index as usize + 1);
-            let hint = held.filter(|id| id.leader_id <= prev.leader_id).last().copied();
+            let mut held = self.follower.iter().take(prev.index as usize + 1);
+            let hint = held.rfind(|id| id.leader_id <= prev.leader_id).copied();
             return AppendResult::Conflict { hint };
         }
         let last = message.entries.last().copied().or(message.prev);
