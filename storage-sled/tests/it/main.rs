@@ -9,6 +9,7 @@ mod failure;
 mod identity;
 mod leftovers;
 mod opening;
+mod reading;
 mod sizes;
 mod snapshots;
 mod support;
