@@ -1,7 +1,9 @@
 //! Who a directory belongs to, and how empty directories become a cluster exactly once.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use openraft_engine::{ClusterId, Replica};
+use openraft_engine::{ClusterId, Replica, StoreId};
 use serde::{Deserialize, Serialize};
 
 use crate::{NetworkError, RaftTypeConfig, ReplicaOf, StorageError};
@@ -52,11 +54,14 @@ pub struct FormRequest<NID> {
 
 /// The answer to a [`FormRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FormReply<NID> {
+#[serde(bound(serialize = "NID: Serialize", deserialize = "NID: Deserialize<'de> + Ord"))]
+pub enum FormReply<NID: Ord> {
     /// The asker's store is durably recorded for it, and never another one was.
     Recorded {
         /// Who answers.
         from: Replica<NID>,
+        /// The store that is durably recorded at the answering node for each node it knows of, itself included.
+        known: BTreeMap<NID, StoreId>,
     },
     /// The asker may not take part in forming, and why, in words for an operator.
     Refused {

@@ -8,6 +8,7 @@
 //!
 //! - [`Raft`]: the handle. Its side that faces peers is the trait `RaftServer`.
 //! - [`Config`]; [`RaftMetrics`], [`Wait`]; the errors, one enum for each operation.
+//! - [`formation`]: how empty directories become a cluster exactly once, before there is a core.
 //! - Inside: `core` is the actor (`turn` takes and decides, `execute` carries out, `respond` answers), `message` what
 //!   reaches it, `tail` the recent log in memory, `budget` the bytes held, `state_machine` the task that applies.
 
@@ -15,6 +16,7 @@ mod budget;
 mod config;
 mod core;
 mod error;
+pub mod formation;
 mod message;
 mod metrics;
 mod raft;

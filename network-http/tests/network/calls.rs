@@ -9,7 +9,7 @@ use openraft_engine::{BasicNode, ClusterId, LogId, Vote, VoteRequest};
 use openraft_network_http::{HttpNetwork, HttpOptions};
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::fake::{self, LONG, T, heartbeat, identity, limits, listener, network_from, replica, soon};
+use crate::fake::{self, LONG, T, heartbeat, identity, known, limits, listener, network_from, replica, soon};
 
 #[tokio::test]
 async fn votes_and_heartbeats_are_answered() {
@@ -36,7 +36,7 @@ async fn a_request_to_form_is_answered_before_there_is_a_core() {
         cluster_id: ClusterId(1),
     };
     let reply = soon(network.form(2, &peer, request("test"))).await.unwrap();
-    assert_eq!(reply, FormReply::Recorded { from: replica(2) });
+    assert_eq!(reply, FormReply::Recorded { from: replica(2), known: known() });
     let reply = soon(network.form(2, &peer, request("other"))).await.unwrap();
     assert_eq!(reply, FormReply::Refused { reason: "another name".to_owned() });
 }

@@ -1,5 +1,6 @@
 //! A node with everything but a core: a real server and network, and a `RaftServer` that notes what reaches it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -182,13 +183,18 @@ impl SnapshotSink for FakeSink {
     }
 }
 
+/// What every node says it has recorded.
+pub(crate) fn known() -> BTreeMap<u64, StoreId> {
+    (1..=3).map(|id| (id, replica(id).store_id)).collect()
+}
+
 struct FakeFormation;
 
 #[async_trait]
 impl FormationServer<T> for FakeFormation {
     async fn form(&self, request: FormRequest<u64>) -> FormReply<u64> {
         if request.cluster_name == "test" {
-            FormReply::Recorded { from: replica(request.to) }
+            FormReply::Recorded { from: replica(request.to), known: known() }
         } else {
             FormReply::Refused { reason: "another name".to_owned() }
         }
