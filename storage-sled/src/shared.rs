@@ -22,7 +22,7 @@ pub(crate) struct Limits {
     /// The most bytes of content in one value.
     pub(crate) part_bytes: usize,
     /// The most bytes in one atomic batch, but for a value's overhang. With leaves rewritten as they fill and split,
-    /// sled writes four to six times as much to its log, still less than a quarter of a segment.
+    /// sled writes several times as much to its log: a third of a segment is the most seen.
     pub(crate) batch_bytes: usize,
     /// The most keys in one atomic batch.
     pub(crate) batch_keys: usize,
@@ -38,7 +38,7 @@ impl Limits {
             part_bytes: segment_size / 128 - SEAL_BYTES - 64,
             batch_bytes: segment_size / 32,
             batch_keys: 256,
-            barrier_bytes: segment_size as u64 / 4,
+            barrier_bytes: segment_size as u64 / 8,
             segment_bytes: segment_size as u64,
         }
     }

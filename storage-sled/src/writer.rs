@@ -7,7 +7,7 @@
 //! what was moved out of it has been synced by its own weaker means, and on recovery it looks for torn writes only in the
 //! last segments, as told by the head of the newest one. Both are sound after a power cut only if no more than one
 //! segment is ever written without a barrier. Therefore a round is cut into batches of a 32nd of a segment; after each
-//! one sled's own count of log bytes is read, and beyond a quarter of a segment a barrier comes before the next.
+//! one sled's own count of log bytes is read, and beyond an eighth of a segment a barrier comes before the next.
 //! [`SledMetrics::log_bytes_between_barriers_max`](crate::SledMetrics) shows how close it ever came.
 //!
 //! **After a failure** nothing is written any more: a page that could not be written may look clean to a second sync.
