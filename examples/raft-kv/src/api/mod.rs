@@ -1,0 +1,105 @@
+//! The HTTP interface for clients.
+//!
+//! # Layout
+//!
+//! - `errors`: every error as JSON with its status.
+//! - `leader`: how a request that needs the leader gets there, whichever node received it.
+//! - `kv`: put, get, delete; `export`: everything; `status`: what the node says of itself.
+
+mod errors;
+mod export;
+mod kv;
+mod leader;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::get;
+use serde::Deserialize;
+
+use crate::node::Node;
+use crate::wire::{EXPORT_PATH, ErrorCode, READ_INDEX_PATH, STATUS_PATH};
+
+use errors::ApiError;
+
+/// Everything that clients may ask a node for.
+pub(crate) fn router(node: Arc<Node>) -> Router {
+    let one_key = get(kv::get).put(kv::put).delete(kv::delete);
+    Router::new()
+        .route("/v1/kv/{*key}", one_key.clone())
+        // Without a key, to say so instead of "unknown route".
+        .route("/v1/kv/", one_key.clone())
+        .route("/v1/kv", one_key)
+        .route(EXPORT_PATH, get(export::export))
+        .route(READ_INDEX_PATH, get(export::read_index))
+        .route(STATUS_PATH, get(status::status))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(node)
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        ErrorCode::UnknownRoute,
+        format!(
+            "there is no {method} {}; there are /v1/kv/KEY, /v1/status, /v1/export, /healthz and /readyz",
+            uri.path()
+        ),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        format!("{} does not take {method}; keys take GET, PUT and DELETE, all else takes GET", uri.path()),
+    )
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Consistency {
+    /// It sees every write that was acknowledged before it began.
+    #[default]
+    Linearizable,
+    /// It sees what this node has applied, which may be old.
+    Stale,
+}
+
+/// The query string of a read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadQuery {
+    #[serde(default)]
+    consistency: Consistency,
+}
+
+impl ReadQuery {
+    fn of(uri: &Uri) -> Result<Consistency, ApiError> {
+        axum::extract::Query::<ReadQuery>::try_from_uri(uri).map(|query| query.0.consistency).map_err(|_| {
+            ApiError::new(
+                ErrorCode::BadQuery,
+                format!(
+                    "the query `{}` is not understood; there is ?consistency=linearizable, the default, and \
+                     ?consistency=stale",
+                    uri.query().unwrap_or_default()
+                ),
+            )
+        })
+    }
+}
+
+/// Writes take no query.
+fn no_query(uri: &Uri) -> Result<(), ApiError> {
+    match uri.query() {
+        None | Some("") => Ok(()),
+        Some(query) => Err(ApiError::new(
+            ErrorCode::BadQuery,
+            format!("the query `{query}` is not understood; a write takes none"),
+        )),
+    }
+}

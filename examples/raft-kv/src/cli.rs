@@ -1,0 +1,246 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client::Client;
+use crate::cluster_list::{ClusterList, parse_address};
+use crate::exit::Failure;
+
+/// A replicated key-value server over HTTP, its client and its demo.
+#[derive(Debug, Parser)]
+#[command(
+    name = "raft-kv",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed, or the key has no value; 2 wrong usage; 3 outcome unknown: the write \
+                  may or may not have happened.\nLogs go to standard error; RUST_LOG sets their level (default info)."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one node until Ctrl-C or SIGTERM.
+    ///
+    /// Give every node the same command but for --id, --data and --listen. Empty directories form a cluster by
+    /// themselves once all listed nodes run; the same command on a directory that holds data continues.
+    ///
+    /// HTTP: PUT, GET and DELETE /v1/kv/KEY (?consistency=linearizable, the default, or stale); GET /v1/status;
+    /// GET /v1/export; /healthz answers 200 while the process runs, /readyz once the node can serve. Errors are JSON:
+    /// code, message and, where known, the leader's address. Any node takes any request; one that does not lead
+    /// passes it on.
+    Serve(ServeOptions),
+    /// Run three nodes on this machine and show them until Ctrl-C.
+    ///
+    /// Run it again with the same directory and it continues with the data.
+    Demo(DemoOptions),
+    /// Set a key.
+    Put(PutOptions),
+    /// Print the value of a key.
+    Get(GetOptions),
+    /// Remove a key.
+    Delete(DeleteOptions),
+    /// Show what every endpoint says of itself.
+    Status(StatusOptions),
+    /// Write many keys from a file or standard input.
+    ///
+    /// Every key is written once, with its last value in the input, and a write whose outcome is unknown is sent again
+    /// until it is acknowledged: writing the same value twice does no harm here.
+    Import(ImportOptions),
+    /// Print all keys and values of one node, in the form that import reads.
+    Export(ExportOptions),
+}
+
+/// How a client reaches the cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterOptions {
+    /// The nodes to ask, HOST:PORT,...; one that runs is enough.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = parse_address,
+        default_value = "127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103"
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// How long to try, in milliseconds: for the whole request, all attempts together.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) timeout_ms: u64,
+}
+
+impl ClusterOptions {
+    /// A client of these endpoints.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.endpoints.clone(), self.timeout())
+    }
+
+    /// The time for one request.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PutOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// The key: at most 1024 bytes of UTF-8.
+    pub(crate) key: String,
+    /// The value: at most 1048576 bytes; `-` reads it from standard input.
+    pub(crate) value: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GetOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// Take what the first node that answers holds, which may be old.
+    #[arg(long)]
+    pub(crate) stale: bool,
+    /// Print the bytes of the value and nothing after them.
+    #[arg(short, long)]
+    pub(crate) no_newline: bool,
+    /// The key.
+    pub(crate) key: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeleteOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// The key.
+    pub(crate) key: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// Print all that the nodes say, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How the input of an import is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// A line for each key: `key<TAB>value`, or `key value`; \\, \t, \n, \r and \xHH are escapes.
+    Lines,
+    /// Stanzas with Package and Version, as `apt-cache dumpavail` prints them.
+    Dpkg,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportOptions {
+    /// The nodes to ask, HOST:PORT,...; one that runs is enough.
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// How the input is written.
+    #[arg(long, value_enum, default_value = "lines")]
+    pub(crate) format: InputFormat,
+    /// How many writes are under way at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) in_flight: usize,
+    /// The file; `-` is standard input. It is read whole before the first write.
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// Take what the node holds, which may be old, instead of first catching up with the leader.
+    #[arg(long)]
+    pub(crate) stale: bool,
+    /// Write to this file instead of standard output.
+    #[arg(short, long)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServeOptions {
+    /// The id of this node, one of those in --cluster.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) id: u64,
+    /// The directory that keeps the node's log, snapshots and identity; created if it is not there.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The address to listen on, for peers and clients.
+    #[arg(long, value_parser = parse_address)]
+    pub(crate) listen: String,
+    /// All nodes of the cluster, ID=HOST:PORT,...; the same on every node.
+    #[arg(long)]
+    pub(crate) cluster: ClusterList,
+    /// The cluster's name: nodes of another name are refused.
+    #[arg(long, default_value = "raft-kv")]
+    pub(crate) name: String,
+    /// How often a leader says that it leads, in milliseconds.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) heartbeat_ms: u64,
+    /// A follower that hears from no leader for a time drawn from here on becomes a candidate, in milliseconds.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) election_min_ms: u64,
+    /// The upper bound of that time, in milliseconds.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) election_max_ms: u64,
+    /// The byte budget for entries in memory, in MiB; when it is spent, writes are refused.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(8..=65_536))]
+    pub(crate) memory_budget_mb: u64,
+    /// What sled may cache beside the budget, in MiB.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub(crate) cache_mb: u64,
+    /// Take a snapshot after this many entries; 0 takes none.
+    #[arg(long, default_value_t = 50_000)]
+    pub(crate) snapshot_every: u64,
+    /// How many entries before a snapshot stay in the log for followers that are behind.
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) snapshot_keep: u64,
+    /// How long a request may wait for a leader and for its commit, in milliseconds.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) write_timeout_ms: u64,
+    /// Stop when standard input ends: how the demo stops its nodes, and why none outlives it.
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+impl ServeOptions {
+    /// What clap cannot check: that options fit one another.
+    pub(crate) fn validate(&self) -> Result<(), Failure> {
+        if self.cluster.address(self.id).is_none() {
+            return Err(Failure::Usage(format!(
+                "--id {} is not in --cluster {}; list this node with its address there, or give the id that is",
+                self.id, self.cluster
+            )));
+        }
+        if self.name.trim().is_empty() {
+            return Err(Failure::Usage("--name is empty; give the cluster a name".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoOptions {
+    /// Where the three nodes keep their data and logs.
+    #[arg(long, default_value = "raft-kv-demo")]
+    pub(crate) dir: PathBuf,
+    /// Node N listens on this port + N - 1; 7101 in a new directory, else the one that was used before.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65_533))]
+    pub(crate) base_port: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

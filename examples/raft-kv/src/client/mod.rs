@@ -1,0 +1,141 @@
+//! The client: finds the leader among the endpoints, repeats what may be repeated, and keeps "outcome unknown" apart
+//! from "not done".
+//!
+//! # Layout
+//!
+//! - `verdict`: what one attempt's result means for the whole request; pure.
+//! - `targets`: which node to ask next.
+//! - `commands`: put, get, delete, status.
+//! - `import`, `export`, `lines`: many keys at once, and their forms as text.
+
+pub(crate) mod commands;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod lines;
+mod targets;
+mod verdict;
+
+use std::time::{Duration, Instant};
+
+use crate::exit::Failure;
+use crate::http::{Answer, Call, Http, HttpError};
+use crate::wire::{ErrorBody, NO_FORWARD_HEADER};
+
+use targets::Targets;
+pub(crate) use verdict::Repeat;
+use verdict::Verdict;
+
+/// How long one attempt may take before the client asks elsewhere. Longer than a node's default write timeout, so that
+/// a node's own, better informed answer comes first.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The pauses between attempts: short at first, as a redirect is quickly followed, then longer while nobody leads.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a request has no good answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// A node refused it, and every other would.
+    #[error("{}", .0.message)]
+    Refused(ErrorBody),
+    /// Nobody took it in time. Nothing was written.
+    #[error("no node took the request within {within:?}; the last answer was: {last}")]
+    Unavailable { within: Duration, last: String },
+    /// The write may or may not have happened, or may yet happen.
+    #[error(
+        "outcome unknown: {reason}; read the key to see, or repeat the write if doing it twice does no harm"
+    )]
+    OutcomeUnknown { reason: String },
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match &error {
+            CallError::OutcomeUnknown { .. } => Self::OutcomeUnknown(error.to_string()),
+            _ => Self::Error(error.to_string()),
+        }
+    }
+}
+
+/// Talks to a cluster. Shared by as many requests at once as one likes.
+pub(crate) struct Client {
+    http: Http,
+    targets: Targets,
+    timeout: Duration,
+}
+
+/// A good answer and what it took to get it.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    /// How many attempts there were, at least one.
+    pub(crate) attempts: u32,
+}
+
+impl Client {
+    /// A client of the nodes at `endpoints`, at least one, which gives every request `timeout`.
+    pub(crate) fn new(endpoints: Vec<String>, timeout: Duration) -> Self {
+        Self { http: Http::new(), targets: Targets::new(endpoints), timeout }
+    }
+
+    /// Sends `call` until it is answered well, is refused, may not be repeated, or the timeout has passed.
+    pub(crate) async fn call(&self, call: &Call, repeat: Repeat) -> Result<Answered, CallError> {
+        let call = call.clone().header(NO_FORWARD_HEADER, "1");
+        let end = Instant::now() + self.timeout;
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
+        // An attempt whose outcome is unknown makes the whole unknown, unless a later one succeeds.
+        let mut unknown = None;
+        loop {
+            let target = self.targets.current();
+            let left = end.saturating_duration_since(Instant::now());
+            let result = self.http.call(&target, &call, left.min(ATTEMPT_TIMEOUT)).await;
+            attempts += 1;
+            let last = match verdict::judge(result, repeat) {
+                Verdict::Done(answer) => return Ok(Answered { answer, attempts }),
+                Verdict::Stop(error) => return Err(error),
+                Verdict::Ask { leader, reason } => {
+                    tracing::debug!(%target, %leader, %reason, "following a redirect");
+                    self.targets.leads(&leader);
+                    // The first redirect is followed at once; two nodes that name each other are not spun between.
+                    if attempts == 1 {
+                        continue;
+                    }
+                    reason
+                }
+                Verdict::Next { reason, maybe_done } => {
+                    tracing::debug!(%target, %reason, "asking another node");
+                    self.targets.failed(&target);
+                    if maybe_done {
+                        unknown = Some(reason.clone());
+                    }
+                    reason
+                }
+            };
+            if Instant::now() + pause >= end {
+                return Err(match unknown {
+                    Some(reason) => CallError::OutcomeUnknown { reason },
+                    None => CallError::Unavailable { within: self.timeout, last },
+                });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Sends `call` once to one endpoint.
+    pub(crate) async fn ask(&self, endpoint: &str, call: &Call) -> Result<Answer, HttpError> {
+        self.http.call(endpoint, call, self.timeout).await
+    }
+
+    /// The endpoints as given.
+    pub(crate) fn endpoints(&self) -> &[String] {
+        self.targets.endpoints()
+    }
+
+    /// The connections.
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+}

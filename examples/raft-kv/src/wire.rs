@@ -1,0 +1,184 @@
+//! What server and client say to each other: paths, headers and JSON bodies, written once for both sides.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+/// Where keys live: this path, then the key, percent-encoded.
+pub(crate) const KV_PATH: &str = "/v1/kv/";
+/// The status of a node.
+pub(crate) const STATUS_PATH: &str = "/v1/status";
+/// All keys and values of a node as lines.
+pub(crate) const EXPORT_PATH: &str = "/v1/export";
+/// The leader's read index, which followers ask for.
+pub(crate) const READ_INDEX_PATH: &str = "/v1/read-index";
+
+/// A request with this header is answered by the node that receives it or by `not_leader`; without it, a node that
+/// does not lead passes the request on. Nodes set it on what they pass on, so that a request hops once; the client
+/// sets it because it finds the leader itself.
+pub(crate) const NO_FORWARD_HEADER: &str = "x-raft-kv-no-forward";
+/// The log index of the entry that wrote the value.
+pub(crate) const MODIFIED_INDEX_HEADER: &str = "x-raft-kv-modified-index";
+/// The log index up to which the answering node had applied the log.
+pub(crate) const APPLIED_INDEX_HEADER: &str = "x-raft-kv-applied-index";
+
+/// Letters, digits and these stay as they are in a path.
+const KEY_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The path of a key.
+pub(crate) fn key_path(key: &str) -> String {
+    format!("{KV_PATH}{}", utf8_percent_encode(key, KEY_SET))
+}
+
+/// The key in a path that begins with [`KV_PATH`]; `None` if it is not UTF-8.
+pub(crate) fn key_of_path(path: &str) -> Option<String> {
+    let encoded = path.strip_prefix(KV_PATH)?;
+    percent_decode_str(encoded).decode_utf8().ok().map(|key| key.into_owned())
+}
+
+/// What kind of error it is. Clients decide by this, people read the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ErrorCode {
+    /// The key has no value.
+    NotFound,
+    /// No such path.
+    UnknownRoute,
+    /// The path does not take this method.
+    MethodNotAllowed,
+    /// The key is empty, too long or not UTF-8.
+    BadKey,
+    /// The value is too long.
+    ValueTooLarge,
+    /// The query string is not understood.
+    BadQuery,
+    /// The request's body could not be read.
+    BadBody,
+    /// This node does not lead and was asked not to forward. Nothing was proposed.
+    NotLeader,
+    /// The write was certainly not proposed within its time. It may be sent again.
+    NotProposed,
+    /// The node has no memory left for proposals. Nothing was proposed.
+    Overloaded,
+    /// The write may or may not have happened, or may yet happen.
+    OutcomeUnknown,
+    /// A read could not be confirmed in time.
+    ReadTimedOut,
+    /// The node has failed or is stopping. Nothing was proposed.
+    Stopped,
+    /// The node is not ready to serve.
+    NotReady,
+    /// A code this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ErrorBody {
+    /// The kind.
+    pub(crate) code: ErrorCode,
+    /// A sentence for people: what happened and what to do.
+    pub(crate) message: String,
+    /// The address of the leader, where it is known and is not the answering node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leader: Option<String>,
+}
+
+/// The answer to an applied write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WriteAnswer {
+    /// The index of the log entry.
+    pub(crate) log_index: u64,
+    /// Whether the key had a value before.
+    pub(crate) existed: bool,
+}
+
+/// The answer to a follower that wants to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReadIndexAnswer {
+    /// Whoever has applied the log up to here may read.
+    pub(crate) index: u64,
+}
+
+/// The answer of `/healthz` and of a ready `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HealthAnswer {
+    /// `ok` or `ready`.
+    pub(crate) status: String,
+}
+
+/// A node's own view of itself and its cluster. Every index says which of accepted, flushed, committed and applied it
+/// is; `null` is "before the first entry".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeStatus {
+    pub(crate) id: u64,
+    pub(crate) pid: u32,
+    pub(crate) version: String,
+    /// Where peers and clients reach the node.
+    pub(crate) address: String,
+    /// `starting`, `forming`, `learner`, `follower`, `candidate`, `leader` or `stopped`.
+    pub(crate) role: String,
+    pub(crate) term: u64,
+    pub(crate) leader: Option<u64>,
+    pub(crate) leader_address: Option<String>,
+    /// The last entry accepted, flushed or not.
+    pub(crate) last_log_index: Option<u64>,
+    /// The last entry durable on this node.
+    pub(crate) flushed_index: Option<u64>,
+    pub(crate) committed_index: Option<u64>,
+    pub(crate) applied_index: Option<u64>,
+    pub(crate) snapshot_index: Option<u64>,
+    pub(crate) purged_index: Option<u64>,
+    pub(crate) members: Vec<MemberStatus>,
+    /// The cluster's name.
+    pub(crate) cluster: String,
+    /// The cluster's id, once it is formed.
+    pub(crate) cluster_id: Option<String>,
+    pub(crate) store_id: String,
+    pub(crate) keys: u64,
+    pub(crate) memory_budget_bytes: u64,
+    pub(crate) memory_held_bytes: u64,
+    /// What sled may cache, beside the budget.
+    pub(crate) cache_bytes: u64,
+    pub(crate) uptime_s: u64,
+    /// What the node waits for, in sentences; empty when it serves.
+    pub(crate) waiting_for: Vec<String>,
+}
+
+/// One member of the cluster, or one listed node while it forms.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MemberStatus {
+    pub(crate) id: u64,
+    pub(crate) address: String,
+    pub(crate) voter: bool,
+    /// The store that counts for this node, once the cluster is formed.
+    pub(crate) store_id: Option<String>,
+    /// What is known to be durable there; only the leader knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) matched_index: Option<u64>,
+    /// Whether it answers; only the leader knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reachable: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_key_survives_the_way_through_a_path() {
+        for key in ["a", "a/b", "with space", "100%", "ä€", "?x=1#y", "..", "\n"] {
+            let path = key_path(key);
+            assert!(path.is_ascii() && !path.contains(['?', '#', ' ']), "{path}");
+            assert_eq!(key_of_path(&path).as_deref(), Some(key));
+        }
+        assert_eq!(key_of_path("/v1/kv/a/b").as_deref(), Some("a/b"));
+        assert_eq!(key_of_path("/v1/kv/%ff"), None);
+    }
+
+    #[test]
+    fn an_error_code_of_a_newer_server_is_still_an_error() {
+        let body: ErrorBody = serde_json::from_str(r#"{"code":"brand_new","message":"m"}"#).unwrap();
+        assert_eq!((body.code, body.leader), (ErrorCode::Other, None));
+    }
+}
