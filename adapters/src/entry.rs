@@ -136,7 +136,7 @@ impl<C: RaftTypeConfig> EntryBatch<C> {
             return Err(CodecError::Empty);
         }
         for pair in entries.windows(2) {
-            if pair[1].log_id.index != pair[0].log_id.index + 1 {
+            if Some(pair[1].log_id.index) != pair[0].log_id.index.checked_add(1) {
                 return Err(CodecError::Gap { after: pair[0].log_id.index, found: pair[1].log_id.index });
             }
         }
@@ -418,6 +418,12 @@ mod tests {
         gap.extend_from_slice(&batch(5, &["b"]).encoded()[0]);
         assert_eq!(EntryBatch::<T>::decode(gap.into()).err(), Some(CodecError::Gap { after: 0, found: 5 }));
         assert_eq!(EntryBatch::<T>::decode(Bytes::new()).err(), Some(CodecError::Empty));
+        let mut end = batch(u64::MAX, &["last"]).encoded()[0].to_vec();
+        end.extend_from_slice(&good);
+        assert_eq!(
+            EntryBatch::<T>::decode(end.into()).err(),
+            Some(CodecError::Gap { after: u64::MAX, found: 0 })
+        );
         assert!(EntryBatch::<T>::decode(good.slice(..good.len() - 1)).is_err());
         let mut flagged = good.to_vec();
         flagged[4] = 1;

@@ -231,10 +231,14 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         let within = Duration::from_millis(self.config.election_timeout_min_ms);
         self.env.spawn("vote", async move {
             match network.vote(request, within).await {
-                Ok(reply) => {
+                // Whoever answers for another node is not believed.
+                Ok(reply) if reply.from.node_id == to => {
                     if let Some(messages) = messages.upgrade() {
                         let _ = messages.send(RaftMsg::VoteReplied { asked: request.vote, reply });
                     }
+                }
+                Ok(reply) => {
+                    tracing::warn!(target = %to, from = %reply.from, "another node answered a vote request")
                 }
                 Err(error) => tracing::debug!(target = %to, %error, "no answer to a vote request"),
             }
