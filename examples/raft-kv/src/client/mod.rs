@@ -17,9 +17,13 @@ mod verdict;
 
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
 use crate::exit::Failure;
 use crate::http::{Answer, Call, Http, HttpError};
-use crate::wire::{ErrorBody, NO_FORWARD_HEADER};
+use crate::wire::{ErrorBody, NO_FORWARD_HEADER, NodeStatus, STATUS_PATH};
 
 use targets::Targets;
 pub(crate) use verdict::Repeat;
@@ -28,6 +32,9 @@ use verdict::Verdict;
 /// How long one attempt may take before the client asks elsewhere. Longer than a node's default write timeout, so that
 /// a node's own, better informed answer comes first.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a node may take to say who leads. A node that hangs must not hold up the client while others answer.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pauses between attempts: short at first, as a redirect is quickly followed, then longer while nobody leads.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -62,6 +69,8 @@ impl From<CallError> for Failure {
 pub(crate) struct Client {
     http: Http,
     targets: Targets,
+    /// Held by the one request that looks for the leader while others wait for what it finds.
+    looking: tokio::sync::Mutex<()>,
     timeout: Duration,
 }
 
@@ -76,7 +85,12 @@ pub(crate) struct Answered {
 impl Client {
     /// A client of the nodes at `endpoints`, at least one, which gives every request `timeout`.
     pub(crate) fn new(endpoints: Vec<String>, timeout: Duration) -> Self {
-        Self { http: Http::new(), targets: Targets::new(endpoints), timeout }
+        Self {
+            http: Http::new(),
+            targets: Targets::new(endpoints),
+            looking: tokio::sync::Mutex::default(),
+            timeout,
+        }
     }
 
     /// Sends `call` until it is answered well, is refused, may not be repeated, or the timeout has passed.
@@ -88,6 +102,7 @@ impl Client {
         // An attempt whose outcome is unknown makes the whole unknown, unless a later one succeeds.
         let mut unknown = None;
         loop {
+            self.look_for_leader().await;
             let target = self.targets.current();
             let left = end.saturating_duration_since(Instant::now());
             let result = self.http.call(&target, &call, left.min(ATTEMPT_TIMEOUT)).await;
@@ -98,7 +113,7 @@ impl Client {
                 Verdict::Ask { leader, reason } => {
                     tracing::debug!(%target, %leader, %reason, "following a redirect");
                     self.targets.leads(&leader);
-                    // The first redirect is followed at once; two nodes that name each other are not spun between.
+                    // The first is followed at once; two nodes that name each other are not spun between.
                     if attempts == 1 {
                         continue;
                     }
@@ -121,6 +136,28 @@ impl Client {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Asks all endpoints at once who leads, unless that is known, and takes the first answer that says so.
+    async fn look_for_leader(&self) {
+        let _one_at_a_time = self.looking.lock().await;
+        if self.targets.knows_leader() {
+            return;
+        }
+        let call = Call::new(Method::GET, STATUS_PATH);
+        let mut answers: FuturesUnordered<_> = self
+            .endpoints()
+            .iter()
+            .map(|endpoint| self.http.call(endpoint, &call, STATUS_TIMEOUT.min(self.timeout)))
+            .collect();
+        while let Some(answer) = answers.next().await {
+            let status =
+                answer.ok().and_then(|answer| serde_json::from_slice::<NodeStatus>(&answer.body).ok());
+            if let Some(leader) = status.and_then(|status| status.leader_address) {
+                self.targets.leads(&leader);
+                return;
+            }
         }
     }
 

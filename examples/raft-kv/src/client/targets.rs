@@ -34,6 +34,11 @@ impl Targets {
         state.leader.clone().unwrap_or_else(|| self.endpoints[state.next].clone())
     }
 
+    /// Whether a leader was named that has not failed since.
+    pub(crate) fn knows_leader(&self) -> bool {
+        self.lock().leader.is_some()
+    }
+
     /// A node says that `address` leads.
     pub(crate) fn leads(&self, address: &str) {
         self.lock().leader = Some(address.to_owned());

@@ -1,6 +1,6 @@
 //! What a healthy cluster does, by the client and by plain HTTP, on every node.
 
-use crate::harness::{Cluster, assert_refused, eventually, request_with, stdout_of};
+use crate::harness::{Cluster, assert_refused, eventually, request_with, signal, stdout_of};
 
 #[test]
 fn every_node_takes_writes_and_reads_them_back_linearizably() {
@@ -49,6 +49,19 @@ fn one_endpoint_is_enough_and_dead_ones_are_skipped() {
 }
 
 #[test]
+fn a_node_that_hangs_does_not_hold_up_the_client() {
+    let (cluster, started) = Cluster::start(&[]);
+    let follower = started.leader % 3 + 1;
+    signal(cluster.pid(follower), "STOP");
+    let endpoints = format!("{},{}", cluster.address(follower), cluster.address(started.leader));
+    let begin = std::time::Instant::now();
+    stdout_of(&cluster.client_of(&endpoints, "put", &["k", "v"]));
+    // Far less than the time after which an attempt is given up.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "it took {:?}", begin.elapsed());
+    signal(cluster.pid(follower), "CONT");
+}
+
+#[test]
 fn a_follower_that_must_not_forward_names_the_leader() {
     let (cluster, started) = Cluster::start(&[]);
     let follower = started.leader % 3 + 1;
@@ -63,7 +76,9 @@ fn the_status_names_every_index_and_member_and_the_node_is_ready() {
     let (cluster, started) = Cluster::start(&[]);
     cluster.http(1, "PUT", "/v1/kv/k", b"v");
     for id in 1..=3 {
-        let status = cluster.status(id).unwrap();
+        // The followers hear of the commit a moment later.
+        let applied = |status: &serde_json::Value| status["keys"] == 1;
+        let status = eventually("the write to be applied", || cluster.status(id).filter(applied));
         assert_eq!(status["id"], id);
         assert_eq!(status["pid"], cluster.pid(id));
         assert_eq!(status["role"], if id == started.leader { "leader" } else { "follower" });
