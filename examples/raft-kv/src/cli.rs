@@ -199,6 +199,10 @@ pub(crate) struct ServeOptions {
     /// How many entries before a snapshot stay in the log for followers that are behind.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) snapshot_keep: u64,
+    /// How many entries more than that may stay for a follower that is further behind; one still further behind is sent
+    /// a snapshot.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) purge_pin: u64,
     /// How long a request may wait for a leader and for its commit, in milliseconds.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) write_timeout_ms: u64,

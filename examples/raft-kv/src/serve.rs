@@ -137,6 +137,7 @@ fn config(options: &ServeOptions) -> Result<Config, Failure> {
         read_timeout_ms: options.write_timeout_ms,
         snapshot_every_entries: (options.snapshot_every > 0).then_some(options.snapshot_every),
         snapshot_keep_entries: options.snapshot_keep,
+        purge_pin_entries: options.purge_pin,
         ..Config::default()
     };
     config.validate().map_err(|e| Failure::Usage(format!("these options do not fit together: {e}")))?;
