@@ -65,7 +65,8 @@ pub trait SnapshotBuilder<C: RaftTypeConfig>: Send + 'static {
 #[async_trait]
 pub trait RaftStateMachine<C: RaftTypeConfig>: Send + 'static {
     /// The last entry whose effect is in the state, called once at start. A machine that lives in memory restores its
-    /// current snapshot first and answers with that.
+    /// current snapshot first and answers with that; so must one whose state may be older than its snapshot, or the node
+    /// does not start.
     ///
     /// # Errors
     /// If the state cannot be restored.
@@ -112,6 +113,7 @@ pub trait RaftStateMachine<C: RaftTypeConfig>: Send + 'static {
     /// either what it was or what it became.
     ///
     /// # Errors
-    /// If the content is not there or does not restore.
+    /// If the content is not there or does not restore; the state is then what it was before the call, and the node
+    /// goes on with it. A machine that cannot promise that must panic, which stops the node.
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<C>) -> Result<(), StorageError>;
 }

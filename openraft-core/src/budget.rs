@@ -28,14 +28,15 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Holds `bytes`, if that is within the limit or nothing else is held.
+    /// Holds `bytes`, if that is within the limit or nothing else is held. Nothing always finds room.
     ///
     /// # Errors
     /// How much is held already.
     pub(crate) fn try_hold(&self, bytes: u64) -> Result<(), u64> {
         self.held
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                (held == 0 || held.saturating_add(bytes) <= self.limit).then(|| held.saturating_add(bytes))
+                (bytes == 0 || held == 0 || held.saturating_add(bytes) <= self.limit)
+                    .then(|| held.saturating_add(bytes))
             })
             .map(|_| ())
     }
@@ -61,6 +62,7 @@ mod tests {
         let budget = Budget::new(200);
         assert_eq!(budget.try_hold(1_000), Ok(()));
         assert_eq!(budget.try_hold(1), Err(1_000));
+        assert_eq!(budget.try_hold(0), Ok(()), "a message without entries needs no room");
         budget.release(1_000);
         assert_eq!(budget.try_hold(60), Ok(()));
         assert_eq!(budget.try_hold(40), Ok(()));

@@ -114,6 +114,17 @@ pub enum StartError<C: RaftTypeConfig> {
         /// This node on its store.
         me: Replica<C::NodeId>,
     },
+    /// The state machine is older than its own snapshot: entries between the two would never be applied.
+    #[error(
+        "the state machine has applied up to {applied:?}, but its own snapshot reaches to {snapshot:?}: \
+         it must restore the snapshot before it says what it has applied"
+    )]
+    BehindSnapshot {
+        /// The last entry applied.
+        applied: Option<u64>,
+        /// The last entry that the snapshot covers.
+        snapshot: Option<u64>,
+    },
     /// Log and state machine do not fit together: entries are missing between them.
     #[error(
         "the state machine has applied up to {applied:?}, but the log holds {purged:?} to {last:?}: \

@@ -19,6 +19,7 @@ mod error;
 pub mod formation;
 mod message;
 mod metrics;
+mod pending;
 mod raft;
 mod server;
 mod state_machine;

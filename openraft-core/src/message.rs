@@ -10,7 +10,8 @@ use openraft_engine::{
 };
 use tokio::sync::oneshot;
 
-use crate::WriteError;
+use crate::raft::Place;
+use crate::{Fatal, WriteError};
 
 /// The reply to a write that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,18 +33,36 @@ pub(crate) struct ClientWriteRequest<C: RaftTypeConfig> {
     pub(crate) tx: oneshot::Sender<WriteResult<C>>,
 }
 
+/// A peer that waits for an answer. It keeps its place among the peers' messages until it is answered, also when it no
+/// longer waits: what the core holds for peers is thus bounded, however fast they give up and ask again.
+pub(crate) struct PeerCall<T> {
+    tx: oneshot::Sender<T>,
+    _place: Place,
+}
+
+impl<T> PeerCall<T> {
+    pub(crate) fn new(tx: oneshot::Sender<T>, place: Place) -> Self {
+        Self { tx, _place: place }
+    }
+
+    /// The peer may have gone: that is its own business.
+    pub(crate) fn answer(self, reply: T) {
+        let _ = self.tx.send(reply);
+    }
+}
+
 /// A message to the core.
 pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     /// A peer's append; the entries' weight is held in the budget.
-    AppendEntries { request: AppendEntriesRequest<C>, tx: oneshot::Sender<AppendReply<C::NodeId>> },
+    AppendEntries { request: AppendEntriesRequest<C>, tx: PeerCall<AppendReply<C::NodeId>> },
     /// A peer's append for whose entries there is no memory.
-    AppendWithoutRoom { header: AppendHeader<C::NodeId>, tx: oneshot::Sender<AppendReply<C::NodeId>> },
+    AppendWithoutRoom { header: AppendHeader<C::NodeId>, tx: PeerCall<AppendReply<C::NodeId>> },
     /// A peer's heartbeat.
-    Heartbeat { request: HeartbeatRequest<C::NodeId>, tx: oneshot::Sender<HeartbeatReply<C::NodeId>> },
+    Heartbeat { request: HeartbeatRequest<C::NodeId>, tx: PeerCall<HeartbeatReply<C::NodeId>> },
     /// A peer's vote request.
-    Vote { request: VoteRequest<C::NodeId>, tx: oneshot::Sender<VoteReply<C::NodeId>> },
+    Vote { request: VoteRequest<C::NodeId>, tx: PeerCall<VoteReply<C::NodeId>> },
     /// A peer's snapshot, received and durable.
-    InstallSnapshot { header: SnapshotHeaderOf<C>, tx: oneshot::Sender<SnapshotReplyOf<C>> },
+    InstallSnapshot { header: SnapshotHeaderOf<C>, tx: PeerCall<SnapshotReplyOf<C>> },
     /// A caller forms a cluster.
     Initialize {
         nodes: InitialNodes<C::NodeId, C::Node>,
@@ -82,5 +101,5 @@ pub(crate) enum Notification<C: RaftTypeConfig> {
     /// A received snapshot was installed, or not.
     SnapshotInstalled { result: Result<(), StorageError> },
     /// The state machine cannot go on.
-    StateMachineFailed { error: StorageError },
+    StateMachineFailed { fatal: Fatal },
 }

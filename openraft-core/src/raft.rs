@@ -10,12 +10,13 @@ use openraft_adapters::{
     Env, LogIdOf, RaftLogStorage, RaftNetworkFactory, RaftStateMachine, RaftTypeConfig, ReplicaOf,
     proposal_weight,
 };
-use openraft_engine::{Engine, InitialNodes, LogIdOptionExt, ReadRefused, RestartState, ServerState};
+use openraft_engine::{Engine, InitialNodes, LogIdOptionExt, ReadRefused, RestartState};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::budget::Budget;
 use crate::core::{Inboxes, RaftCore, Work};
-use crate::message::{ClientWriteRequest, RaftMsg, ReadFailure};
+use crate::message::{ClientWriteRequest, Notification, RaftMsg, ReadFailure};
+use crate::pending::PendingWrites;
 use crate::state_machine::{StateMachineCommand, StateMachineTask};
 use crate::tail::Tail;
 use crate::{
@@ -47,7 +48,9 @@ pub enum ReadPolicy {
     ReadIndex,
 }
 
-/// A handle to a running node. Cloning it is cheap; when the last one is dropped, the node stops.
+/// A handle to a running node. Cloning it is cheap; when the last one is dropped, the node stops, without waiting for
+/// what is under way. A network server that was given the node as a `RaftServer` has a handle too: end it as well, or
+/// call [`shutdown`](Raft::shutdown).
 pub struct Raft<C: RaftTypeConfig> {
     pub(crate) shared: Arc<Shared<C>>,
 }
@@ -112,12 +115,14 @@ impl<C: RaftTypeConfig> Raft<C> {
         let RaftParts { config, replica: me, env, network, log, mut state_machine } = parts;
         config.validate()?;
         let found = recover(&*log, &mut *state_machine).await?;
-        let membership = found.memberships.last().map(|stored| &stored.membership);
-        if membership.is_some_and(|m| m.nodes().contains_key(&me.node_id) && !m.knows(&me)) {
+        let applied_membership = membership_at::<C>(&found);
+        let pending = PendingWrites::new();
+        let engine = Engine::new(config.engine_config(me), env.now(), found).map_err(InvalidConfig::from)?;
+        // Of log and snapshot together: a purged log may state no membership any more.
+        let membership = &engine.membership().membership;
+        if membership.nodes().contains_key(&me.node_id) && !membership.knows(&me) {
             return Err(StartError::OtherStore { me });
         }
-        let applied_membership = membership_at::<C>(&found);
-        let engine = Engine::new(config.engine_config(me), env.now(), found).map_err(InvalidConfig::from)?;
 
         let budget = Arc::new(Budget::new(config.memory_budget_bytes));
         let tail = Arc::new(Tail::new(budget.clone(), engine.last_log_id().next_index(), engine.purged()));
@@ -125,8 +130,8 @@ impl<C: RaftTypeConfig> Raft<C> {
         let (writes_tx, writes) = mpsc::unbounded_channel();
         let (notifications_tx, notifications) = mpsc::unbounded_channel();
         let (state_machine_tx, commands) = mpsc::unbounded_channel();
-        let (metrics_tx, metrics) = watch::channel(initial_metrics(&engine, &budget));
-        let (done_tx, state_machine_done) = oneshot::channel();
+        let (metrics_tx, metrics) = watch::channel(initial_metrics(&me, &engine, &budget));
+        let (using, state_machine_done) = mpsc::channel(1);
         let reader = log.reader();
 
         let task = StateMachineTask {
@@ -136,11 +141,14 @@ impl<C: RaftTypeConfig> Raft<C> {
             env: env.clone(),
             commands,
             notify: notifications_tx.clone(),
+            pending: pending.clone(),
+            builder: None,
+            using,
         };
-        spawn_state_machine(&env, task, notifications_tx.clone(), done_tx);
+        spawn_state_machine(&env, task, notifications_tx.clone());
 
         let fatal = Arc::new(OnceLock::new());
-        let work = Work::new(engine.membership().clone());
+        let work = Work::new(engine.membership().clone(), pending);
         let core = RaftCore {
             config: config.clone(),
             me,
@@ -207,7 +215,8 @@ impl<C: RaftTypeConfig> Raft<C> {
     ) -> Result<(), InitializeError<C>> {
         let (tx, rx) = oneshot::channel();
         self.send(RaftMsg::Initialize { nodes, tx })?;
-        rx.await.map_err(|_| self.fatal())?.map_err(InitializeError::Refused)
+        let Ok(answer) = rx.await else { return Err(self.cause().await.into()) };
+        answer.map_err(InitializeError::Refused)
     }
 
     /// Writes `data`: on return it is durable on a quorum and applied here. Has `write_timeout_ms` to do so.
@@ -246,7 +255,10 @@ impl<C: RaftTypeConfig> Raft<C> {
         if self.shared.writes.send(ClientWriteRequest { data, weight, deadline, tx }).is_err() {
             return Err(WriteError::Fatal(self.fatal()));
         }
-        rx.await.unwrap_or_else(|_| Err(WriteError::Fatal(self.fatal())))
+        match rx.await {
+            Ok(result) => result,
+            Err(_) => Err(WriteError::Fatal(self.cause().await)),
+        }
     }
 
     /// Makes sure that a read of the local state machine is linearizable: on return it has applied everything that was
@@ -274,7 +286,7 @@ impl<C: RaftTypeConfig> Raft<C> {
             Ok(Err(ReadFailure::Refused(ReadRefused::NotLeader { leader }))) => {
                 Err(ReadIndexError::NotLeader(self.forward_to(leader)))
             }
-            Err(_) => Err(ReadIndexError::Fatal(self.fatal())),
+            Err(_) => Err(ReadIndexError::Fatal(self.cause().await)),
         }
     }
 
@@ -293,7 +305,10 @@ impl<C: RaftTypeConfig> Raft<C> {
     pub async fn trigger_snapshot(&self) -> Result<bool, Fatal> {
         let (tx, rx) = oneshot::channel();
         self.send(RaftMsg::TriggerSnapshot { tx })?;
-        rx.await.map_err(|_| self.fatal())
+        match rx.await {
+            Ok(ordered) => Ok(ordered),
+            Err(_) => Err(self.cause().await),
+        }
     }
 
     /// What the node says of itself, published once a turn when it changed.
@@ -331,6 +346,14 @@ impl<C: RaftTypeConfig> Raft<C> {
         self.shared.messages.send(message).map_err(|_| self.fatal())
     }
 
+    /// Why nobody answers. A core drops what it had taken a moment before it can say why it ends.
+    async fn cause(&self) -> Fatal {
+        let mut metrics = self.shared.metrics.clone();
+        // An error: the task was ended from without, and nobody will say more.
+        let _ = metrics.wait_for(|metrics| metrics.fatal.is_some()).await;
+        self.fatal()
+    }
+
     /// Why the core ended.
     pub(crate) fn fatal(&self) -> Fatal {
         self.shared.fatal.get().cloned().unwrap_or(Fatal::Stopped)
@@ -346,9 +369,12 @@ async fn recover<C: RaftTypeConfig>(
     let snapshot = state_machine.current_snapshot().await?.map(|snapshot| snapshot.meta);
     let found = log.log_state().await?;
     let covered = snapshot.as_ref().and_then(|meta| meta.last_log_id);
+    if applied.next_index() < covered.next_index() {
+        return Err(StartError::BehindSnapshot { applied: applied.index(), snapshot: covered.index() });
+    }
     let reaches = found.last_log_id.next_index().max(covered.next_index());
     let begins = found.purged.next_index();
-    if applied.next_index() > reaches || begins > applied.next_index().max(covered.next_index()) {
+    if applied.next_index() > reaches || begins > applied.next_index() {
         return Err(StartError::Gap {
             applied: applied.index(),
             purged: found.purged.index(),
@@ -384,14 +410,15 @@ fn membership_at<C: RaftTypeConfig>(
 }
 
 fn initial_metrics<C: RaftTypeConfig>(
+    me: &ReplicaOf<C>,
     engine: &Engine<C::NodeId, C::Node>,
     budget: &Budget,
 ) -> RaftMetrics<C> {
     RaftMetrics {
-        id: C::NodeId::default(),
-        state: ServerState::Learner,
+        id: me.node_id,
+        state: engine.role(),
         vote: engine.vote(),
-        current_leader: None,
+        current_leader: engine.leader(),
         last_log: engine.last_log_id(),
         flushed: engine.flushed(),
         committed: engine.committed(),
@@ -410,15 +437,13 @@ fn initial_metrics<C: RaftTypeConfig>(
 fn spawn_state_machine<C: RaftTypeConfig>(
     env: &Env,
     task: StateMachineTask<C>,
-    notify: mpsc::UnboundedSender<crate::message::Notification<C>>,
-    done: oneshot::Sender<()>,
+    notify: mpsc::UnboundedSender<Notification<C>>,
 ) {
     env.spawn("state-machine", async move {
         if let Err(panic) = AssertUnwindSafe(task.run()).catch_unwind().await {
-            let error = openraft_adapters::StorageError::message("the state machine", panic_text(&*panic));
-            let _ = notify.send(crate::message::Notification::StateMachineFailed { error });
+            let fatal = Fatal::Panicked(panic_text(&*panic));
+            let _ = notify.send(Notification::StateMachineFailed { fatal });
         }
-        drop(done);
     });
 }
 
@@ -438,7 +463,7 @@ async fn run_core<C: RaftTypeConfig>(mut core: RaftCore<C>, fatal: Arc<OnceLock<
     core.close().await;
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())
@@ -447,10 +472,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 impl<C: RaftTypeConfig> RaftCore<C> {
     /// Ends replication and the state machine's task, and waits for the latter.
     async fn close(self) {
-        let RaftCore { io, state_machine, work, log, reader, tail, .. } = self;
+        let RaftCore { io, state_machine, work, log, reader, tail, metrics, .. } = self;
+        let Inboxes { mut state_machine_done, messages, writes, notifications, .. } = io;
+        // Whoever still waits for an answer hears now that none will come, however long the state machine takes.
+        drop((messages, writes, notifications));
         drop((work, state_machine, log, reader, tail));
-        let Inboxes { state_machine_done, .. } = io;
-        // An error is what is waited for: the sender was dropped.
-        let _ = state_machine_done.await;
+        let _ = state_machine_done.recv().await;
+        // `shutdown` returns when this goes.
+        drop(metrics);
     }
 }

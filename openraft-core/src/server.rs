@@ -12,7 +12,7 @@ use openraft_engine::{AppendReply, HeartbeatReply, HeartbeatRequest, VoteReply, 
 use tokio::sync::oneshot;
 
 use crate::Raft;
-use crate::message::RaftMsg;
+use crate::message::{PeerCall, RaftMsg};
 use crate::raft::{Place, Shared};
 use crate::state_machine::StateMachineCommand;
 
@@ -20,7 +20,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// Sends a peer's message to the core, if there is a place for it, and waits for the answer.
     fn ask<T: Send + 'static>(
         &self,
-        message: impl FnOnce(oneshot::Sender<T>) -> RaftMsg<C>,
+        message: impl FnOnce(PeerCall<T>) -> RaftMsg<C>,
     ) -> BoxFuture<'static, Result<T, ServerError>> {
         match self.shared.peer_messages.enter() {
             Some(place) => self.ask_from(place, message),
@@ -31,20 +31,15 @@ impl<C: RaftTypeConfig> Raft<C> {
     fn ask_from<T: Send + 'static>(
         &self,
         place: Place,
-        message: impl FnOnce(oneshot::Sender<T>) -> RaftMsg<C>,
+        message: impl FnOnce(PeerCall<T>) -> RaftMsg<C>,
     ) -> BoxFuture<'static, Result<T, ServerError>> {
         let (tx, rx) = oneshot::channel();
-        if let Err(fatal) = self.send(message(tx)) {
+        if let Err(fatal) = self.send(message(PeerCall::new(tx, place))) {
             return ready(Err(ServerError::Stopped(fatal.to_string()))).boxed();
         }
         // The answer must not keep the node alive.
         let shared = Arc::downgrade(&self.shared);
-        async move {
-            let answer = rx.await;
-            drop(place);
-            answer.map_err(|_| stopped(shared.upgrade()))
-        }
-        .boxed()
+        async move { rx.await.map_err(|_| stopped(shared.upgrade())) }.boxed()
     }
 }
 
@@ -85,6 +80,9 @@ impl<C: RaftTypeConfig> RaftServer<C> for Raft<C> {
         &self,
         header: SnapshotHeaderOf<C>,
     ) -> BoxFuture<'static, Result<Box<dyn SnapshotSink>, ServerError>> {
+        let Some(place) = self.shared.peer_messages.enter() else {
+            return ready(Err(ServerError::Overloaded)).boxed();
+        };
         let commands = self.shared.state_machine.upgrade();
         let (tx, rx) = oneshot::channel();
         let shared = Arc::downgrade(&self.shared);
@@ -94,6 +92,7 @@ impl<C: RaftTypeConfig> RaftServer<C> for Raft<C> {
                 return Err(stopped(shared.upgrade()));
             }
             let sink = rx.await.map_err(|_| stopped(shared.upgrade()))?;
+            drop(place);
             sink.map_err(|error| ServerError::Refused(format!("no snapshot can be received now: {error}")))
         }
         .boxed()

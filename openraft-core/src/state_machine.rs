@@ -1,34 +1,32 @@
 //! The state machine's task: applies in order, answers the writes that wait, builds and installs snapshots.
 
-use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use openraft_adapters::{
     EntryPayload, EntryRange, Env, LogIdOf, RaftLogReader, RaftStateMachine, RaftTypeConfig, Snapshot,
-    SnapshotMetaOf, SnapshotSink, StorageError, StoredMembershipOf,
+    SnapshotMetaOf, SnapshotSink, StorageError, StoredMembershipOf, TaskHandle,
 };
 use openraft_engine::StoredMembership;
 use openraft_replication::SnapshotProvider;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::message::{Notification, WriteResult};
-use crate::{WriteError, WriteReply};
+use crate::message::Notification;
+use crate::pending::PendingWrites;
+use crate::raft::panic_text;
+use crate::{Fatal, WriteReply};
 
 /// Entries read back from the log store to be applied weigh at most this together, in bytes.
 const APPLY_READ_BYTES: u64 = 1 << 20;
-
-/// A write that waits to be applied.
-pub(crate) struct Waiting<C: RaftTypeConfig> {
-    pub(crate) index: u64,
-    pub(crate) tx: oneshot::Sender<WriteResult<C>>,
-}
 
 /// An order on the state machine's lane.
 pub(crate) enum StateMachineCommand<C: RaftTypeConfig> {
     /// Apply the entries from `since` to `upto`. `tail` holds them from its first index on; those before it are read
     /// from the log store.
-    Apply { since: u64, upto: LogIdOf<C>, tail: EntryRange<C>, waiting: VecDeque<Waiting<C>> },
+    Apply { since: u64, upto: LogIdOf<C>, tail: EntryRange<C> },
     /// Build a snapshot.
     BuildSnapshot,
     /// Install the received snapshot.
@@ -48,6 +46,11 @@ pub(crate) struct StateMachineTask<C: RaftTypeConfig> {
     pub(crate) env: Env,
     pub(crate) commands: mpsc::UnboundedReceiver<StateMachineCommand<C>>,
     pub(crate) notify: mpsc::UnboundedSender<Notification<C>>,
+    pub(crate) pending: PendingWrites<C>,
+    /// The snapshot being built, which a node that stops does not wait for.
+    pub(crate) builder: Option<TaskHandle>,
+    /// Held by whoever uses the state machine's store: the core's end waits until all are gone.
+    pub(crate) using: mpsc::Sender<Infallible>,
 }
 
 impl<C: RaftTypeConfig> StateMachineTask<C> {
@@ -55,7 +58,7 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
     pub(crate) async fn run(mut self) {
         while let Some(command) = self.commands.recv().await {
             if let Err(error) = self.execute(command).await {
-                let _ = self.notify.send(Notification::StateMachineFailed { error });
+                let _ = self.notify.send(Notification::StateMachineFailed { fatal: Fatal::Storage(error) });
                 return;
             }
         }
@@ -63,62 +66,69 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
 
     async fn execute(&mut self, command: StateMachineCommand<C>) -> Result<(), StorageError> {
         match command {
-            StateMachineCommand::Apply { since, upto, tail, waiting } => {
-                self.apply(since, upto, tail, waiting).await
-            }
+            StateMachineCommand::Apply { since, upto, tail } => self.apply(since, upto, tail).await,
             StateMachineCommand::BuildSnapshot => self.build_snapshot().await,
             StateMachineCommand::InstallSnapshot { meta } => {
                 let result = self.machine.install_snapshot(&meta).await;
                 if result.is_ok() {
+                    self.answer_covered(meta.last_log_id);
                     self.membership = meta.membership;
                 }
                 let _ = self.notify.send(Notification::SnapshotInstalled { result });
                 Ok(())
             }
             StateMachineCommand::OpenSink { meta, tx } => {
-                let _ = tx.send(self.machine.snapshot_sink(&meta).await);
+                // Nobody waits for it: the leader gave up while the machine was busy, and will ask again.
+                if !tx.is_closed() {
+                    let _ = tx.send(self.machine.snapshot_sink(&meta).await);
+                }
                 Ok(())
             }
             StateMachineCommand::CurrentSnapshot { tx } => {
-                let _ = tx.send(self.machine.current_snapshot().await);
+                if !tx.is_closed() {
+                    let _ = tx.send(self.machine.current_snapshot().await);
+                }
                 Ok(())
             }
         }
     }
 
-    async fn apply(
-        &mut self,
-        since: u64,
-        upto: LogIdOf<C>,
-        tail: EntryRange<C>,
-        mut waiting: VecDeque<Waiting<C>>,
-    ) -> Result<(), StorageError> {
+    async fn apply(&mut self, since: u64, upto: LogIdOf<C>, tail: EntryRange<C>) -> Result<(), StorageError> {
         let mut next = since;
         let in_tail = tail.first_index().unwrap_or(upto.index + 1);
         while next < in_tail {
             let entries = self.log.read(next..in_tail, APPLY_READ_BYTES).await.map_err(|error| {
                 StorageError::new(format!("reading entries {next}..{in_tail} to apply them"), &error)
             })?;
-            next = self.apply_entries(entries, next, &mut waiting).await?;
+            next = self.apply_entries(entries, next).await?;
         }
         if !tail.is_empty() {
-            self.apply_entries(tail, next, &mut waiting).await?;
+            self.apply_entries(tail, next).await?;
         }
         Ok(())
     }
 
     /// Applies one run, which must begin at `next`, answers its writes, and returns the index after it.
-    async fn apply_entries(
-        &mut self,
-        entries: EntryRange<C>,
-        next: u64,
-        waiting: &mut VecDeque<Waiting<C>>,
-    ) -> Result<u64, StorageError> {
+    async fn apply_entries(&mut self, entries: EntryRange<C>, next: u64) -> Result<u64, StorageError> {
         let Some(last) = entries.last_log_id().filter(|_| entries.first_index() == Some(next)) else {
             let action = format!("applying from index {next}");
             return Err(StorageError::message(action, format!("the log store gave {entries:?}")));
         };
-        let mut replies = self.machine.apply(entries.clone()).await?.into_iter();
+        let replies = self.machine.apply(entries.clone()).await?;
+        let proposals =
+            entries.iter().filter(|entry| matches!(entry.payload, EntryPayload::Normal(_))).count();
+        if replies.len() != proposals {
+            return Err(StorageError::message(
+                format!("applying {entries:?}"),
+                format!(
+                    "the state machine returned {} replies for {proposals} Normal entries; it must return one for each",
+                    replies.len()
+                ),
+            ));
+        }
+        // Taken only now: whatever goes wrong before, the core still has them and answers with the cause.
+        let mut pending = self.pending.take_through(last.index);
+        let mut replies = replies.into_iter();
         for entry in entries.iter() {
             let index = entry.log_id.index;
             match &entry.payload {
@@ -127,20 +137,25 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
                     self.membership = StoredMembership::new(entry.log_id, membership.clone());
                 }
                 EntryPayload::Normal(_) => {
-                    let Some(reply) = replies.next() else { return Err(wrong_count(&entries)) };
-                    if waiting.front().is_some_and(|waiting| waiting.index == index) {
-                        let waiting = waiting.pop_front().expect("just seen");
-                        // The caller may have given up.
-                        let _ = waiting.tx.send(Ok(WriteReply { log_id: entry.log_id, reply }));
+                    let reply = replies.next().expect("they were counted");
+                    if pending.front().is_some_and(|write| write.index == index) {
+                        let write = pending.pop_front().expect("just seen");
+                        write.answer(Ok(WriteReply { log_id: entry.log_id, reply }));
                     }
                 }
             }
         }
-        if replies.next().is_some() {
-            return Err(wrong_count(&entries));
-        }
         let _ = self.notify.send(Notification::Applied { log_id: last });
         Ok(last.index + 1)
+    }
+
+    /// Writes that were committed and not applied when a snapshot that covers them came: their effect is in it, their
+    /// replies are not.
+    fn answer_covered(&self, last: Option<LogIdOf<C>>) {
+        let Some(last) = last else { return };
+        for write in self.pending.take_through(last.index) {
+            write.unknown("a leader's snapshot took its place before it was applied here");
+        }
     }
 
     /// Takes the view in order; the writing of it goes on beside.
@@ -148,9 +163,15 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
         let notify = self.notify.clone();
         match self.machine.snapshot_builder(self.membership.clone()).await {
             Ok(builder) => {
-                self.env.spawn("snapshot", async move {
-                    let _ = notify.send(Notification::SnapshotBuilt { result: builder.build().await });
-                });
+                let using = self.using.clone();
+                self.builder = Some(self.env.spawn("snapshot", async move {
+                    let built = AssertUnwindSafe(builder.build()).catch_unwind().await;
+                    let result = built.unwrap_or_else(|panic| {
+                        Err(StorageError::message("building a snapshot", panic_text(&*panic)))
+                    });
+                    let _ = notify.send(Notification::SnapshotBuilt { result });
+                    drop(using);
+                }));
             }
             Err(error) => {
                 let _ = notify.send(Notification::SnapshotBuilt { result: Err(error) });
@@ -160,24 +181,10 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
     }
 }
 
-fn wrong_count<C: RaftTypeConfig>(entries: &EntryRange<C>) -> StorageError {
-    StorageError::message(
-        format!("applying {entries:?}"),
-        "the state machine must return exactly one reply for each Normal entry",
-    )
-}
-
 impl<C: RaftTypeConfig> Drop for StateMachineTask<C> {
-    /// Writes that were handed over and not applied are of unknown outcome.
     fn drop(&mut self) {
-        self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            if let StateMachineCommand::Apply { waiting, .. } = command {
-                for waiting in waiting {
-                    let reason = "the node stopped after the write was committed and before it was applied";
-                    let _ = waiting.tx.send(Err(WriteError::OutcomeUnknown { reason }));
-                }
-            }
+        if let Some(builder) = &self.builder {
+            builder.abort();
         }
     }
 }

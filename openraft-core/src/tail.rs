@@ -9,8 +9,8 @@ use openraft_replication::TailReader;
 
 use crate::budget::Budget;
 
-/// The recent entries. Those not yet both flushed and applied must stay; older ones stay as long as there is room, so
-/// that followers which are a little behind need no disk.
+/// The recent entries. What is not flushed must stay. What is flushed and not applied stays and is held, unless room
+/// must be made; what is both stays as long as there is room, so that followers which are a little behind need no disk.
 pub(crate) struct Tail<C: RaftTypeConfig> {
     budget: Arc<Budget>,
     inner: Mutex<Inner<C>>,
@@ -21,7 +21,7 @@ struct Inner<C: RaftTypeConfig> {
     parts: VecDeque<EntryRange<C>>,
     /// What all of `parts` weighs.
     weight: u64,
-    /// Entries before this index are flushed and applied.
+    /// Entries before this index are flushed, and applied or given up: they may leave.
     settled: u64,
     /// What the entries from `settled` on weigh: they are held in the budget.
     unsettled_weight: u64,
@@ -84,7 +84,7 @@ impl<C: RaftTypeConfig> Tail<C> {
         inner.evict(self.budget.limit());
     }
 
-    /// Entries before `end` are flushed and applied: they may leave, and no longer count as held.
+    /// Entries before `end` are flushed, and nobody needs them in memory: they may leave, and no longer count as held.
     pub(crate) fn settle(&self, end: u64) {
         let mut inner = self.lock();
         if end <= inner.settled {
@@ -102,18 +102,18 @@ impl<C: RaftTypeConfig> Tail<C> {
     /// The log now ends before `since`.
     pub(crate) fn truncate(&self, since: u64) {
         let mut inner = self.lock();
-        let mut gone = 0;
+        let (mut gone, mut released) = (0, 0);
         while inner.parts.back().is_some_and(|last| last.end_index() > Some(since)) {
             let last = inner.parts.pop_back().expect("just seen");
             let stays = last.slice(0..since);
             gone += last.weight() - stays.weight();
+            // What is settled was given back when it was.
+            released += last.slice(since.max(inner.settled)..u64::MAX).weight();
             if !stays.is_empty() {
                 inner.parts.push_back(stays);
             }
         }
         inner.weight -= gone;
-        // Only what is not applied is truncated, so all of it was held.
-        let released = gone.min(inner.unsettled_weight);
         inner.unsettled_weight -= released;
         self.budget.release(released);
         inner.settled = inner.settled.min(since);
@@ -233,6 +233,21 @@ mod tests {
         push(&budget, &tail, 2..3);
         tail.settle(3);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_truncation_gives_back_only_what_was_still_held() {
+        let (budget, tail, one) = tail(9);
+        push(&budget, &tail, 0..4);
+        push(&budget, &tail, 4..6);
+        tail.settle(3);
+        tail.truncate(1);
+        assert_eq!(budget.held(), 0);
+        push(&budget, &tail, 1..3);
+        assert_eq!(budget.held(), 2 * one);
+        tail.settle(3);
+        assert_eq!(budget.held(), 0);
+        assert_eq!(tail.read(0..3, u64::MAX).unwrap().len(), 3);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! A cluster in memory, for stories: three cores over a router, on tokio's time, which a test may pause.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use openraft_adapters::memory::{MemApp, MemDisk, MemRouter, MemSnapshots, MemStateMachine, MemStateReader};
-use openraft_adapters::{Env, LogIdOf};
+use openraft_adapters::{Env, LogIdOf, Spawn, TaskHandle};
 use openraft_core::{Config, Raft, RaftParts, ServerState};
 use openraft_engine::{BasicNode, InitialNodes, Replica, StoreId};
 use serde::{Deserialize, Serialize};
+
+use crate::brake::{Brake, Braked};
 
 openraft_adapters::declare_raft_types!(
     /// Writes are names; the reply is how many came before.
@@ -35,8 +38,58 @@ pub struct Node {
     pub snapshots: MemSnapshots<Names>,
     /// Its state, of the latest life.
     pub state: MemStateReader<Names, List>,
+    /// Holds up its state machine, in the latest life.
+    pub brake: Brake,
+    /// Its tasks, of the latest life.
+    pub tasks: Tasks,
     /// The handle.
     pub raft: Raft<Names>,
+}
+
+/// The tasks of one life of a node.
+#[derive(Clone)]
+pub struct Tasks {
+    spawner: Arc<dyn Spawn>,
+    running: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, Vec<&'static str>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names of those that have not ended.
+    pub fn running(&self) -> Vec<&'static str> {
+        self.lock().clone()
+    }
+}
+
+impl Spawn for Tasks {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        self.lock().push(name);
+        let ends = Ends { name, tasks: self.clone() };
+        self.spawner.spawn(
+            name,
+            Box::pin(async move {
+                let _ends = ends;
+                task.await;
+            }),
+        )
+    }
+}
+
+/// Crosses a task off when it ends, however it does.
+struct Ends {
+    name: &'static str,
+    tasks: Tasks,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let mut running = self.tasks.lock();
+        let at = running.iter().position(|name| *name == self.name).expect("it was noted when it started");
+        running.swap_remove(at);
+    }
 }
 
 /// Nodes 1 to n.
@@ -65,19 +118,22 @@ impl Cluster {
     async fn boot(&mut self, id: u64, disk: MemDisk<Names>, snapshots: MemSnapshots<Names>) {
         let machine = MemStateMachine::<Names, List>::open(snapshots.clone());
         let state = machine.reader();
-        let env = Env::tokio();
+        let brake = Brake::default();
+        let Env { clock, spawner } = Env::tokio();
+        let tasks = Tasks { spawner, running: Arc::default() };
+        let env = Env { clock, spawner: Arc::new(tasks.clone()) };
         let raft = Raft::start(RaftParts {
             config: self.config.clone(),
             replica: replica(id),
             env: env.clone(),
             network: Arc::new(self.router.factory(id, env)),
             log: disk.open(),
-            state_machine: Box::new(machine),
+            state_machine: Box::new(Braked { machine, brake: brake.clone() }),
         })
         .await
         .expect("a store that a node left behind");
         self.router.register(id, Arc::new(raft.clone()));
-        self.nodes.insert(id, Node { disk, snapshots, state, raft });
+        self.nodes.insert(id, Node { disk, snapshots, state, brake, tasks, raft });
     }
 
     /// Stops a node and forgets its process.

@@ -1,10 +1,11 @@
 //! Whole-library tests.
 //!
-//! - [`cluster`]: clusters in memory, for stories.
+//! - [`cluster`]: clusters in memory, for stories; [`brake`] holds up their state machines.
 //! - [`sim`]: clusters of real cores on virtual time, with faults drawn from one seed. `bin/simulate` runs it over
 //!   many seeds.
 //! - `tests/`: stories over clusters of real cores.
 
+pub mod brake;
 pub mod cluster;
 pub mod sim;
 

@@ -105,15 +105,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         }
     }
 
-    /// Submits this turn's applies as one, with the writes that wait for them.
+    /// Submits this turn's applies as one.
     fn submit_apply(&mut self) {
         let Some((since, upto)) = self.work.apply.take() else { return };
         let tail = self.tail.suffix(since..upto.index + 1);
         // The tail may end before `upto` only if it holds nothing of it at all.
         let tail = if tail.end_index() == Some(upto.index + 1) { tail } else { EntryRange::empty() };
-        let waits = self.work.writes.partition_point(|(waiting, _)| waiting.index <= upto.index);
-        let waiting = self.work.writes.drain(..waits).map(|(waiting, _)| waiting).collect();
-        self.order(StateMachineCommand::Apply { since, upto, tail, waiting });
+        self.order(StateMachineCommand::Apply { since, upto, tail });
     }
 
     /// A failure to send means that the task is gone; it said why in a notification.

@@ -5,6 +5,7 @@ mod respond;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use openraft_adapters::{
@@ -13,11 +14,12 @@ use openraft_adapters::{
 };
 use openraft_engine::{Engine, Timestamp};
 use openraft_replication::{ReplicationHandle, ReplicationUpdate, Slot};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
 use crate::message::{ClientWriteRequest, Notification, RaftMsg};
-use crate::state_machine::{StateMachineCommand, Waiting};
+use crate::pending::PendingWrites;
+use crate::state_machine::StateMachineCommand;
 use crate::tail::Tail;
 use crate::{Config, Fatal, RaftMetrics};
 
@@ -51,8 +53,8 @@ pub(crate) struct Inboxes<C: RaftTypeConfig> {
     pub(crate) writes: mpsc::UnboundedReceiver<ClientWriteRequest<C>>,
     pub(crate) notifications: mpsc::UnboundedReceiver<Notification<C>>,
     pub(crate) notifications_tx: mpsc::UnboundedSender<Notification<C>>,
-    /// Ends when the state machine's task is gone.
-    pub(crate) state_machine_done: oneshot::Receiver<()>,
+    /// Closes when the state machine's task is gone, and with it whoever built a snapshot.
+    pub(crate) state_machine_done: mpsc::Receiver<Infallible>,
 }
 
 /// What the core has under way.
@@ -62,8 +64,8 @@ pub(crate) struct Work<C: RaftTypeConfig> {
     /// Calls that wait for the engine's answer.
     responders: BTreeMap<u64, Responder<C>>,
     next_token: u64,
-    /// Proposed writes that wait to be applied, ascending in index, with their deadlines.
-    writes: VecDeque<(Waiting<C>, Timestamp)>,
+    /// Proposed writes that wait to be applied.
+    pending: PendingWrites<C>,
     /// No write or read has an earlier deadline than this.
     earliest_deadline: Option<Timestamp>,
     /// Reads taken in this turn: they share one position.
@@ -103,12 +105,12 @@ struct Replication<C: RaftTypeConfig> {
 }
 
 impl<C: RaftTypeConfig> Work<C> {
-    pub(crate) fn new(membership: StoredMembershipOf<C>) -> Self {
+    pub(crate) fn new(membership: StoredMembershipOf<C>, pending: PendingWrites<C>) -> Self {
         Self {
             messages: VecDeque::new(),
             responders: BTreeMap::new(),
             next_token: 0,
-            writes: VecDeque::new(),
+            pending,
             earliest_deadline: None,
             reads: Vec::new(),
             append: None,

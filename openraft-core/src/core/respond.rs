@@ -7,15 +7,15 @@ use openraft_engine::{
 use tokio::sync::oneshot;
 
 use super::RaftCore;
-use crate::message::{ReadFailure, ReadResult};
+use crate::message::{PeerCall, ReadFailure, ReadResult};
 use crate::{Fatal, FollowerMetrics, ForwardToLeader, RaftMetrics, WriteError};
 
 /// A caller that waits for the engine's answer. Whether it still does is its own business: a failed send is nothing.
 pub(crate) enum Responder<C: RaftTypeConfig> {
-    Append(oneshot::Sender<AppendReply<C::NodeId>>),
-    Heartbeat(oneshot::Sender<HeartbeatReply<C::NodeId>>),
-    Vote(oneshot::Sender<VoteReply<C::NodeId>>),
-    Snapshot(oneshot::Sender<SnapshotReplyOf<C>>),
+    Append(PeerCall<AppendReply<C::NodeId>>),
+    Heartbeat(PeerCall<HeartbeatReply<C::NodeId>>),
+    Vote(PeerCall<VoteReply<C::NodeId>>),
+    Snapshot(PeerCall<SnapshotReplyOf<C>>),
     Initialize(oneshot::Sender<Result<(), InitializeError<C::NodeId>>>),
     Read(oneshot::Sender<ReadResult<C>>, Timestamp),
 }
@@ -38,10 +38,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         // A read whose deadline has passed has been answered and is gone.
         let Some(responder) = self.work.responders.remove(&token) else { return };
         match (responder, reply) {
-            (Responder::Append(tx), Reply::Append(reply)) => answer(tx, reply),
-            (Responder::Heartbeat(tx), Reply::Heartbeat(reply)) => answer(tx, reply),
-            (Responder::Vote(tx), Reply::Vote(reply)) => answer(tx, reply),
-            (Responder::Snapshot(tx), Reply::Snapshot(reply)) => answer(tx, reply),
+            (Responder::Append(call), Reply::Append(reply)) => call.answer(reply),
+            (Responder::Heartbeat(call), Reply::Heartbeat(reply)) => call.answer(reply),
+            (Responder::Vote(call), Reply::Vote(reply)) => call.answer(reply),
+            (Responder::Snapshot(call), Reply::Snapshot(reply)) => call.answer(reply),
             (Responder::Initialize(tx), Reply::Initialize(result)) => answer(tx, result),
             (Responder::Read(tx, _), Reply::Read(result)) => answer(tx, result.map_err(ReadFailure::Refused)),
             (_, reply) => {
@@ -60,10 +60,8 @@ impl<C: RaftTypeConfig> RaftCore<C> {
 
     /// Answers the writes from index `since` on: this node leads no more, and they may yet commit.
     pub(super) fn abandon_writes(&mut self, since: u64) {
-        let stay = self.work.writes.partition_point(|(waiting, _)| waiting.index < since);
-        for (waiting, _) in self.work.writes.drain(stay..) {
-            let reason = "the node ceased to lead after it had proposed the write";
-            let _ = waiting.tx.send(Err(WriteError::OutcomeUnknown { reason }));
+        for write in self.work.pending.take_from(since) {
+            write.unknown("the node ceased to lead after it had proposed the write");
         }
     }
 
@@ -79,13 +77,9 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         if self.work.earliest_deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
-        for (waiting, deadline) in std::mem::take(&mut self.work.writes) {
-            if deadline > now {
-                self.work.writes.push_back((waiting, deadline));
-                continue;
-            }
-            let reason = "its deadline passed after it was proposed and before it was applied";
-            let _ = waiting.tx.send(Err(WriteError::OutcomeUnknown { reason }));
+        let (late, write) = self.work.pending.take_late(now);
+        for write in late {
+            write.unknown("its deadline passed after it was proposed and before it was applied");
         }
         let late: Vec<u64> = self
             .work
@@ -99,12 +93,11 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 let _ = tx.send(Err(ReadFailure::TimedOut));
             }
         }
-        let writes = self.work.writes.iter().map(|(_, deadline)| *deadline);
         let reads = self.work.responders.values().filter_map(|responder| match responder {
             Responder::Read(_, deadline) => Some(*deadline),
             _ => None,
         });
-        self.work.earliest_deadline = writes.chain(reads).min();
+        self.work.earliest_deadline = write.into_iter().chain(reads).min();
     }
 
     /// Publishes what has changed.
@@ -170,13 +163,16 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         self.metrics.send_modify(|metrics| {
             metrics.fatal = Some(fatal.clone());
             metrics.current_leader = None;
+            metrics.followers.clear();
             if metrics.state != ServerState::Learner {
                 metrics.state = ServerState::Follower;
             }
         });
-        for (waiting, _) in self.work.writes.drain(..) {
-            let reason = "the node stopped after it had proposed the write";
-            let _ = waiting.tx.send(Err(WriteError::OutcomeUnknown { reason }));
+        for write in self.work.pending.take_from(0) {
+            match fatal {
+                Fatal::Stopped => write.unknown("the node stopped after it had proposed the write"),
+                cause => write.answer(Err(WriteError::Fatal(cause.clone()))),
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A turn: take what is ready, then read the time, hand everything to the engine, carry out its commands.
 
 use openraft_adapters::{Entry, EntryPayload, EntryRange, RaftTypeConfig};
-use openraft_engine::{LogId, NotProposed, ReplicationReport, Timestamp};
+use openraft_engine::{LogId, NotProposed, ReplicationReport, ServerState, Timestamp};
 
 use super::RaftCore;
 use super::respond::Responder;
 use crate::message::{ClientWriteRequest, Notification, RaftMsg};
-use crate::state_machine::Waiting;
+use crate::pending::PendingWrite;
 use crate::{Fatal, WriteError};
 
 /// What one turn took from the inboxes.
@@ -111,7 +111,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 }
                 self.engine.handle_snapshot_installed(result.is_ok());
             }
-            Notification::StateMachineFailed { error } => return Err(error.into()),
+            Notification::StateMachineFailed { fatal } => return Err(fatal),
         }
         self.execute(None)
     }
@@ -130,6 +130,8 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             RaftMsg::AppendWithoutRoom { header, tx } => {
                 let token = self.token(Responder::Append(tx));
                 self.engine.handle_append_refused_busy(now, token, header);
+                self.execute(None)?;
+                self.make_room();
             }
             RaftMsg::Heartbeat { request, tx } => {
                 let token = self.token(Responder::Heartbeat(tx));
@@ -163,6 +165,18 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             }
         }
         self.execute(None)
+    }
+
+    /// Where all that a follower holds waits for its leader to decide, only the leader's next entries can free it, by
+    /// committing it or by taking its place: a deposed leader full of undecided writes would be busy for ever. What is
+    /// flushed of it gives way, and is read back from the log store should it be applied. While the state machine or
+    /// the disk has work to do, room comes by itself.
+    fn make_room(&self) {
+        let undecided =
+            self.engine.role() != ServerState::Leader && self.engine.applied() == self.engine.committed();
+        if let Some(flushed) = self.engine.flushed().filter(|_| undecided) {
+            self.tail.settle(flushed.index + 1);
+        }
     }
 
     /// Hands the report of a replication task to the engine.
@@ -219,13 +233,15 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             Ok(proposed) => {
                 let held: u64 = batch.iter().map(|write| write.weight).sum();
                 let mut entries = Vec::with_capacity(batch.len());
+                let mut pending = Vec::with_capacity(batch.len());
                 for (i, write) in batch.into_iter().enumerate() {
                     let index = proposed.first_index + i as u64;
                     let log_id = LogId { leader_id: proposed.leader_id, index };
                     entries.push(Entry::new(log_id, EntryPayload::Normal(write.data)));
                     self.note_deadline(write.deadline);
-                    self.work.writes.push_back((Waiting { index, tx: write.tx }, write.deadline));
+                    pending.push(PendingWrite { index, deadline: write.deadline, tx: write.tx });
                 }
+                self.work.pending.push(pending);
                 let entries = EntryRange::from_entries(entries);
                 debug_assert_eq!(entries.weight(), held, "a write is held with its entry's weight");
                 self.execute(Some(&entries))
@@ -252,7 +268,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
     /// Once nothing is under way that somebody waits for, or the time is over, a stopping node is stopped.
     fn stop_if_drained(&mut self, now: Timestamp) -> Result<(), Fatal> {
         let Some(deadline) = self.work.stopping else { return Ok(()) };
-        let drained = self.work.writes.is_empty() && self.engine.applied() == self.engine.committed();
+        let drained = self.work.pending.is_empty() && self.engine.applied() == self.engine.committed();
         if drained || now >= deadline { Err(Fatal::Stopped) } else { Ok(()) }
     }
 }

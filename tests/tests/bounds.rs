@@ -1,0 +1,150 @@
+//! Stories of the byte budget: it is spent, it is given back, and nobody stays stuck on it.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::join_all;
+use openraft_core::{Config, ReadIndexError, ReadPolicy, WriteError};
+use openraft_tests::cluster::Cluster;
+
+/// Room for some thirty writes of 300 bytes.
+fn small() -> Config {
+    Config {
+        snapshot_every_entries: None,
+        memory_budget_bytes: 24_000,
+        max_proposal_bytes: 2_000,
+        ..Config::default()
+    }
+}
+
+fn filler(i: usize) -> String {
+    format!("{i}-{}", "x".repeat(300))
+}
+
+/// Waits until nothing is held on any node.
+async fn nothing_held(cluster: &Cluster) {
+    for id in cluster.nodes.keys() {
+        let wait = cluster.raft(*id).wait(Some(Duration::from_secs(20)));
+        wait.metrics(|m| m.held_bytes == 0, format!("node {id} to hold nothing")).await.unwrap();
+    }
+}
+
+/// Writes until `id` has refused ten writes as overloaded; the rest are left waiting in the background.
+async fn fill(cluster: &Cluster, id: u64) -> tokio::task::JoinHandle<usize> {
+    let raft = cluster.raft(id).clone();
+    let writes = (0..200).map(move |i| {
+        let raft = raft.clone();
+        async move { raft.client_write(filler(i)).await }
+    });
+    let all = join_all(writes).map(|results| {
+        results.iter().filter(|result| matches!(result, Err(WriteError::Overloaded { .. }))).count()
+    });
+    #[allow(clippy::disallowed_methods)] // A client of the story, not a task of a node.
+    let task = tokio::spawn(all);
+    let limit = cluster.raft(id).metrics().borrow().held_bytes_limit;
+    let wait = cluster.raft(id).wait(Some(Duration::from_secs(1)));
+    wait.metrics(|m| m.held_bytes > limit - 1_000, "the budget to be spent").await.unwrap();
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_bursts_and_refusals_nothing_is_held() {
+    let cluster = Cluster::start(3, small()).await;
+    let leader = cluster.leader().await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        let writes = (0..100).map(|i| cluster.raft(leader).client_write(filler(i)));
+        let results = join_all(writes).await;
+        refused += results.iter().filter(|r| matches!(r, Err(WriteError::Overloaded { .. }))).count();
+        let follower = cluster.others(leader)[0];
+        let turned_away = cluster.raft(follower).client_write(filler(0)).await;
+        assert!(matches!(turned_away, Err(WriteError::NotLeader(_))), "{turned_away:?}");
+    }
+    assert!(refused > 0, "the bursts were to go beyond the budget");
+    assert!(cluster.names(leader).len() > 100);
+    nothing_held(&cluster).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_leader_full_of_undecided_writes_takes_its_successors_log_and_holds_nothing() {
+    let cluster = Cluster::start(3, small()).await;
+    let old = cluster.leader().await;
+    cluster.router.isolate(old);
+    let refused = fill(&cluster, old).await;
+    let rest = cluster.others(old);
+    let new = cluster.leader_among(&rest).await;
+    assert!(refused.await.unwrap() > 0);
+    for i in 0..10 {
+        cluster.raft(new).client_write(format!("new {}", filler(i))).await.unwrap();
+    }
+    cluster.router.heal();
+    let last = cluster.raft(new).client_write("last".into()).await.unwrap();
+    cluster.applied(old, last.log_id.index).await;
+    assert_eq!(cluster.names(old), cluster.names(new));
+    nothing_held(&cluster).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_whose_application_stands_still_turns_busy_instead_of_growing_and_then_recovers() {
+    let cluster = Cluster::start(3, small()).await;
+    let leader = cluster.leader().await;
+    let slow = cluster.others(leader)[0];
+    cluster.nodes[&slow].brake.pull();
+    let mut last = 0;
+    for i in 0..200 {
+        last = cluster.raft(leader).client_write(filler(i)).await.unwrap().log_id.index;
+        let metrics = cluster.raft(slow).metrics().borrow().clone();
+        assert!(metrics.held_bytes <= metrics.held_bytes_limit, "{metrics:?}");
+    }
+    let behind = cluster.raft(slow).metrics().borrow().last_log;
+    assert!(behind.is_some_and(|behind| behind.index + 100 < last), "it took only what it had room for");
+    cluster.nodes[&slow].brake.release();
+    cluster.applied(slow, last).await;
+    assert_eq!(cluster.names(slow), cluster.names(leader));
+    nothing_held(&cluster).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_application_stands_still_refuses_writes_and_answers_the_others_by_their_deadline() {
+    let cluster = Cluster::start(1, small()).await;
+    cluster.nodes[&1].brake.pull();
+    let writes = (0..100).map(|i| cluster.raft(1).client_write_within(filler(i), Duration::from_secs(2)));
+    let results = tokio::time::timeout(Duration::from_secs(3), join_all(writes)).await;
+    let results =
+        results.expect("every write is answered by its deadline, also behind a blocked application");
+    let overloaded = results.iter().filter(|r| matches!(r, Err(WriteError::Overloaded { .. }))).count();
+    let unknown = results.iter().filter(|r| matches!(r, Err(WriteError::OutcomeUnknown { .. }))).count();
+    assert!(overloaded > 50 && unknown > 10, "{overloaded} overloaded, {unknown} unknown");
+    assert_eq!(overloaded + unknown, 100);
+    let read = cluster.raft(1).ensure_linearizable(ReadPolicy::ReadIndex).await;
+    assert_eq!(read, Err(ReadIndexError::TimedOut));
+    cluster.nodes[&1].brake.release();
+    cluster.raft(1).client_write("after".into()).await.unwrap();
+    assert_eq!(cluster.names(1).len(), unknown + 1, "what was of unknown outcome took effect after all");
+    nothing_held(&cluster).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_snapshot_was_installed_nothing_is_held() {
+    let config = Config {
+        snapshot_every_entries: Some(20),
+        snapshot_keep_entries: 5,
+        purge_pin_entries: 10,
+        ..small()
+    };
+    let cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.router.isolate(away);
+    for i in 0..200 {
+        cluster.raft(leader).client_write(filler(i)).await.unwrap();
+    }
+    cluster.router.heal();
+    let leader = cluster.leader().await;
+    let last = cluster.raft(leader).client_write("last".into()).await.unwrap();
+    cluster.applied(away, last.log_id.index).await;
+    let metrics = cluster.raft(away).metrics().borrow().clone();
+    assert!(metrics.purged.is_some(), "{metrics:?}");
+    assert_eq!(metrics.purged, metrics.snapshot, "behind a snapshot of its own it would keep five entries");
+    nothing_held(&cluster).await;
+}
