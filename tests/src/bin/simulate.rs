@@ -12,13 +12,13 @@ struct Arguments {
     #[arg(long, value_parser = parse_range, default_value = "0..100")]
     seeds: Range<u64>,
     /// Faults in each run.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 60)]
     faults: u32,
     /// Nodes in each cluster.
     #[arg(long, default_value_t = 3)]
     nodes: u64,
     /// Clients in each run.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 6)]
     clients: u64,
 }
 

@@ -76,10 +76,10 @@ impl Cluster {
             loop {
                 held.submitted().await;
                 // Mostly quick, now and then slow.
-                let pause = if chance.one_in(40) {
-                    chance.micros(50_000, 800_000)
-                } else {
-                    chance.micros(100, 4_000)
+                let pause = match chance.draw(|rng| rng.random_range(0..40)) {
+                    0 => chance.micros(50_000, 800_000),
+                    1..=8 => chance.micros(4_000, 40_000),
+                    _ => chance.micros(100, 4_000),
                 };
                 sleep(pause).await;
                 let count = chance.draw(|rng| rng.random_range(1..=8));

@@ -29,6 +29,18 @@ struct Inner {
     acknowledged: BTreeSet<String>,
     refused: BTreeSet<String>,
     elections: u64,
+    /// The first check that failed. The task that found it panics, but that ends only the task.
+    violation: Option<String>,
+}
+
+impl Inner {
+    fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            let what = what();
+            self.violation.get_or_insert_with(|| what.clone());
+            panic!("{what}");
+        }
+    }
 }
 
 impl Trace {
@@ -43,6 +55,7 @@ impl Trace {
             acknowledged: BTreeSet::new(),
             refused: BTreeSet::new(),
             elections: 0,
+            violation: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -69,8 +82,8 @@ impl Trace {
         if before.is_none() {
             inner.elections += 1;
         }
-        let before = before.unwrap_or(vote.node_id);
-        assert_eq!(before, vote.node_id, "term {} has two leaders", vote.term);
+        let one = before.is_none_or(|before| before == vote.node_id);
+        inner.require(one, || format!("term {} has two leaders, {before:?} and {}", vote.term, vote.node_id));
     }
 
     /// `node` applied an entry: state machine safety.
@@ -78,22 +91,21 @@ impl Trace {
         self.note(format!("n{node} applies {log_id} {data:?}"));
         let mut inner = self.lock();
         let index = log_id.index as usize;
-        if let Some(known) = inner.applied.get(index) {
-            assert_eq!(*known, (log_id, data), "node {node} applied something else at {index}");
-            return;
+        if let Some(known) = inner.applied.get(index).cloned() {
+            let same = known == (log_id, data);
+            return inner.require(same, || {
+                format!("node {node} applied {log_id} where {known:?} was applied before")
+            });
         }
-        assert_eq!(
-            inner.applied.len(),
-            index,
-            "node {node} applied {log_id} before anybody applied the entry before"
-        );
+        let follows = inner.applied.len() == index;
+        inner.require(follows, || {
+            format!("node {node} applied {log_id} before anybody applied the entry before it")
+        });
         if let Some(name) = &data {
-            assert!(
-                !inner.refused.contains(name),
-                "{name} was applied, but its client was told: not proposed"
-            );
+            let refused = inner.refused.contains(name);
+            inner.require(!refused, || format!("{name} was applied, but its client was told: not proposed"));
             let earlier = inner.places.insert(name.clone(), log_id.index);
-            assert_eq!(earlier, None, "{name} was applied twice");
+            inner.require(earlier.is_none(), || format!("{name} was applied twice"));
         }
         inner.applied.push((log_id, data));
     }
@@ -118,6 +130,16 @@ impl Trace {
             "{name} was applied, but its client was told: not proposed"
         );
         inner.refused.insert(name.to_owned());
+    }
+
+    /// Whatever else must hold; its failure fails the run, wherever it is found.
+    pub(super) fn require(&self, holds: bool, what: impl FnOnce() -> String) {
+        self.lock().require(holds, what);
+    }
+
+    /// The first check that failed, in whatever task.
+    pub(super) fn violation(&self) -> Option<String> {
+        self.lock().violation.clone()
     }
 
     /// The greatest index that has been acknowledged to any client so far.
