@@ -261,10 +261,9 @@ async fn run_client(client: u64, rafts: Rafts, clients: Arc<Clients>, chance: Ch
 async fn read(raft: &Raft<Types>, clients: &Clients, trace: &Trace) {
     let before = trace.acknowledged_upto();
     if let Ok(upto) = raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-        assert!(
-            Some(upto.index) >= before,
-            "a read up to {upto} misses the write acknowledged at {before:?}"
-        );
+        trace.require(Some(upto.index) >= before, || {
+            format!("a read up to {upto} misses the write acknowledged at {before:?}")
+        });
         let applied = raft.metrics().borrow().applied;
         trace.note(format!("a read up to {upto}, applied {applied:?}"));
         clients.reads.fetch_add(1, Ordering::Relaxed);
