@@ -63,16 +63,11 @@ async fn show(directory: &DemoDirectory, nodes: &mut Nodes) -> Result<(), Failur
             say(&nodes.report_ended())?;
         }
     }
-    say("\n")?;
-    let mut lines_shown = 0;
     loop {
-        let ended = nodes.report_ended();
-        let text =
-            format!("{}\n{commands}{}", table::render(&statuses(&client).await), nodes.how_to_restart());
-        // Up to where the last table began, and away with all below.
-        let up = if lines_shown == 0 { String::new() } else { format!("\x1b[{lines_shown}A") };
-        say(&format!("{up}\x1b[J{ended}{text}"))?;
-        lines_shown = text.lines().count();
+        nodes.report_ended();
+        let table = table::render(&statuses(&client).await);
+        // To the top, and away with all below: counting lines would go wrong where the terminal breaks long ones.
+        say(&format!("\x1b[H\x1b[J{table}\n{commands}{}", nodes.how_to_restart()))?;
         tokio::time::sleep(REFRESH).await;
     }
 }
