@@ -16,6 +16,9 @@ pub struct EngineConfig<NID> {
     pub election_timeout_min: Duration,
     /// The longest. Default 1 s. Timeouts are drawn evenly between the two, anew for each campaign (paper, 5.2).
     pub election_timeout_max: Duration,
+    /// Whether a node asks, before it campaigns, if it would win (pre-vote, thesis 9.6). Default true: a node that was
+    /// cut off then comes back without costing an election. Nodes with and without it work together.
+    pub pre_vote: bool,
     /// Where the drawing of timeouts starts. Must differ between the nodes of a cluster, or they campaign in step.
     pub seed: u64,
     /// Build a snapshot after so many entries were applied since the last one. `None`: only when asked.
@@ -38,6 +41,7 @@ impl<NID> EngineConfig<NID> {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),
+            pre_vote: true,
             seed,
             snapshot_every_entries: None,
             snapshot_keep_entries: 5_000,

@@ -14,17 +14,22 @@ use crate::{LogId, Membership, Replica, StoredMembership, Vote};
 pub struct VoteRequest<NID> {
     /// The candidate.
     pub from: Replica<NID>,
+    /// Whether it only wants to know if it would get the vote (pre-vote, thesis 9.6): nobody promises or writes
+    /// anything then. Part of the request, so that no network adapter can leave it out.
+    pub pre_vote: bool,
     /// The vote it asks for, not committed.
     pub vote: Vote<NID>,
     /// The last entry of its log.
     pub last_log_id: Option<LogId<NID>>,
 }
 
-/// The answer to a [`VoteRequest`]. A grant leaves only once it is durable.
+/// The answer to a [`VoteRequest`]. A grant leaves only once it is durable; that of a pre-vote at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoteReply<NID> {
     /// The voter.
     pub from: Replica<NID>,
+    /// Whether this answers a pre-vote.
+    pub pre_vote: bool,
     /// The voter's own vote when it answered: the one asked for if granted.
     pub vote: Vote<NID>,
     /// Whether the vote is granted.

@@ -15,6 +15,9 @@ pub struct Config {
     pub election_timeout_min_ms: u64,
     /// The longest, in milliseconds. Default 1,000.
     pub election_timeout_max_ms: u64,
+    /// Whether a node asks before it campaigns if it would win (pre-vote). Default true: a node that was cut off or
+    /// paused comes back without costing an election.
+    pub pre_vote: bool,
     /// The one budget of bytes in memory: entries waiting to be proposed, written, sent or applied, and the tail kept
     /// for followers. Default 64 MiB. When it is spent, writes are refused as overloaded and a follower answers
     /// "busy". Half of it is for windows to followers.
@@ -54,6 +57,7 @@ impl Default for Config {
             heartbeat_interval_ms: 100,
             election_timeout_min_ms: 500,
             election_timeout_max_ms: 1_000,
+            pre_vote: true,
             memory_budget_bytes: 64 << 20,
             max_proposal_bytes: 8 << 20,
             write_timeout_ms: 5_000,
@@ -99,6 +103,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(self.heartbeat_interval_ms),
             election_timeout_min: Duration::from_millis(self.election_timeout_min_ms),
             election_timeout_max: Duration::from_millis(self.election_timeout_max_ms),
+            pre_vote: self.pre_vote,
             snapshot_every_entries: self.snapshot_every_entries,
             snapshot_keep_entries: self.snapshot_keep_entries,
             purge_pin_entries: self.purge_pin_entries,

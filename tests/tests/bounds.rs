@@ -1,5 +1,7 @@
 //! Stories of the byte budget: it is spent, it is given back, and nobody stays stuck on it.
 
+#![allow(clippy::disallowed_methods)] // The test's own time, which is virtual.
+
 use std::time::Duration;
 
 use futures::FutureExt;

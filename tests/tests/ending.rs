@@ -1,5 +1,7 @@
 //! Stories of how a node ends: asked to, by its last handle, by a panic; and what it holds on to until then.
 
+#![allow(clippy::disallowed_methods)] // The test's own time, which is virtual.
+
 use std::time::Duration;
 
 use openraft_adapters::memory::{Fate, MessageKind, Transit};

@@ -96,9 +96,13 @@ impl RaftServer<T> for Server {
         let reply = match request.vote.term {
             1 => Err(ServerError::Overloaded),
             2 => Err(ServerError::Refused("no cluster of yours".to_owned())),
-            _ => {
-                Ok(VoteReply { from: replica(self.id), vote: request.vote, granted: true, last_log_id: None })
-            }
+            _ => Ok(VoteReply {
+                pre_vote: false,
+                from: replica(self.id),
+                vote: request.vote,
+                granted: true,
+                last_log_id: None,
+            }),
         };
         Box::pin(async move { reply })
     }
@@ -167,7 +171,7 @@ fn connect(server: &Arc<Server>) -> (MemRouter<T>, Arc<dyn RaftNetwork<T>>) {
 }
 
 fn vote_request(term: u64) -> VoteRequest<u64> {
-    VoteRequest { from: replica(1), vote: Vote::new(term, 1), last_log_id: None }
+    VoteRequest { pre_vote: false, from: replica(1), vote: Vote::new(term, 1), last_log_id: None }
 }
 
 fn heartbeat() -> HeartbeatRequest<u64> {

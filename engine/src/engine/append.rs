@@ -106,9 +106,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return false;
         }
         if vote >= self.state.vote {
-            self.timing.heard = now;
+            self.timing.heard = Some(now);
         }
         if vote == self.state.vote {
+            // The leader that was given up for lost is there.
+            self.state.role = Role::Follower;
             self.timing.election = None;
             if self.is_voter() {
                 self.timing.arm_election(&self.config, now);

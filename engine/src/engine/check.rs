@@ -66,6 +66,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                     state.vote
                 );
             }
+            Role::PreCandidate(pre) => {
+                assert!(pre.vote > state.vote, "would ask for {} under {}", pre.vote, state.vote);
+            }
             Role::Follower => {}
         }
         assert!(

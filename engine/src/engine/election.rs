@@ -2,38 +2,57 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Candidate, Role, WaitingKind};
+use super::state::{Candidate, PreCandidate, Role, WaitingKind};
 use super::{Engine, NUMBER_MAX, is_believable};
 use crate::quorum::{self, VoteResult};
 use crate::{Command, Node, NodeId, Timestamp, Vote, VoteReply, VoteRequest};
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
+    /// No leader was heard of for an election timeout: find out whether a campaign would be won (pre-vote,
+    /// thesis 9.6), or campaign at once where there is nobody to ask or pre-vote is off.
+    ///
+    /// Nothing is promised and nothing written: a node that cannot win raises no term, its own or others'.
+    pub(super) fn seek_election(&mut self, now: Timestamp) {
+        let alone = self.membership().membership.voter_ids().len() == 1;
+        if !self.config.pre_vote || alone {
+            return self.campaign(now);
+        }
+        let Some(vote) = self.next_vote(now) else { return };
+        self.state.role =
+            Role::PreCandidate(PreCandidate { vote, answers: BTreeMap::from([(self.id(), true)]) });
+        self.send_vote_requests(vote, true);
+    }
+
     /// Begins an election: a new term, a vote for oneself, and a timeout drawn anew.
     ///
     /// No request leaves before the vote is durable, and with it, since the log lane is in order, every entry that the
     /// request advertises.
     pub(super) fn campaign(&mut self, now: Timestamp) {
+        let Some(vote) = self.next_vote(now) else { return };
+        self.state.role = Role::Candidate(Candidate { asked: false, answers: BTreeMap::new() });
+        self.save_vote(vote);
+    }
+
+    /// The vote to campaign for, if this node may campaign; the next attempt is due after a timeout drawn anew.
+    fn next_vote(&mut self, now: Timestamp) -> Option<Vote<NID>> {
         self.timing.election = None;
         if !self.is_voter() {
-            return;
+            return None;
         }
         self.timing.arm_election(&self.config, now);
         if self.state.installing.is_some() {
             // The log is about to be replaced: what it would advertise is not what it will hold.
-            return;
+            return None;
         }
-        if matches!(&self.state.role, Role::Candidate(candidate) if !candidate.asked) {
-            // The disk has not yet taken the vote of the last campaign, which asks as soon as it has.
-            return;
+        if self.state.lane.flushed() < self.state.vote_io {
+            // The disk has not yet taken the last vote; a campaign under way asks as soon as it has. One more would only
+            // show the others a greater term, for a node whose disk is sick.
+            return None;
         }
         // A snapshot may have outlived the vote it came under, so the log counts too.
         let logged = self.state.log.last().map_or(0, |last| last.leader_id.term);
         let term = self.state.vote.term.max(self.state.seen_term).max(logged) + 1;
-        if term > NUMBER_MAX {
-            return;
-        }
-        self.state.role = Role::Candidate(Candidate { asked: false, answers: BTreeMap::new() });
-        self.save_vote(Vote::new(term, self.id()));
+        (term <= NUMBER_MAX).then(|| Vote::new(term, self.id()))
     }
 
     /// The own vote may have become durable: count it, and ask the others.
@@ -46,11 +65,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         candidate.asked = true;
         candidate.answers.insert(me, true);
-        let request = VoteRequest {
-            from: self.config.replica,
-            vote: self.state.vote,
-            last_log_id: self.state.log.last(),
-        };
+        self.send_vote_requests(self.state.vote, false);
+        self.count_votes(now);
+    }
+
+    fn send_vote_requests(&mut self, vote: Vote<NID>, pre_vote: bool) {
+        let request =
+            VoteRequest { from: self.config.replica, pre_vote, vote, last_log_id: self.state.log.last() };
+        let me = self.id();
         let membership = &self.state.membership().membership;
         let voters = membership.voter_ids();
         let requests: Vec<_> = voters
@@ -59,13 +81,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             .map(|to| Command::SendVote { to, node: membership.nodes()[&to].node.clone(), request })
             .collect();
         self.commands.extend(requests);
-        self.count_votes(now);
     }
 
     /// Judges a request for a vote; answers [`Reply::Vote`](crate::Reply::Vote), a grant only once it is durable.
     ///
     /// A vote is granted to a greater vote whose log is at least as complete as the own one, once a term. A node that
     /// is in no cluster grants none, and none is granted to a store that the membership names differently.
+    ///
+    /// A pre-vote is judged alike, but changes nothing, and is refused besides while the leader is heard of.
     pub fn handle_vote_request(&mut self, now: Timestamp, token: u64, request: VoteRequest<NID>) {
         let known = self.is_initialized() && !self.contradicts(&request.from);
         let sound = is_believable(&request.vote)
@@ -73,7 +96,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             && request.vote.node_id == request.from.node_id
             && request.vote.node_id != self.id();
         if !known || !sound {
-            return self.send_vote_reply(token, false);
+            return self.send_vote_reply(token, request.pre_vote, false);
+        }
+        if request.pre_vote {
+            let newer = request.vote > self.state.vote && request.last_log_id >= self.state.log.last();
+            return self.send_vote_reply(token, true, newer && !self.hears_leader(now));
         }
         if request.vote == self.state.vote {
             // Granted before: the request was repeated.
@@ -82,7 +109,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let newer = request.vote > self.state.vote;
         if !newer || request.last_log_id < self.state.log.last() {
             self.state.seen_term = self.state.seen_term.max(request.vote.term);
-            return self.send_vote_reply(token, false);
+            return self.send_vote_reply(token, false, false);
         }
         self.become_follower(now);
         self.save_vote(request.vote);
@@ -97,25 +124,41 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if is_believable(&reply.vote) {
             self.state.seen_term = self.state.seen_term.max(reply.vote.term);
         }
-        if asked != self.state.vote {
-            return;
-        }
-        let Role::Candidate(candidate) = &mut self.state.role else { return };
-        let granted = reply.granted && reply.vote.same_candidate(&asked);
+        let answers = match &mut self.state.role {
+            Role::PreCandidate(pre) if reply.pre_vote && asked == pre.vote => &mut pre.answers,
+            Role::Candidate(candidate) if !reply.pre_vote && asked == self.state.vote => {
+                &mut candidate.answers
+            }
+            _ => return,
+        };
+        // The answer to a pre-vote states the vote that stays in force, a grant the one granted.
+        let granted = reply.granted && (reply.pre_vote || reply.vote.same_candidate(&asked));
         // A grant cannot be taken back, whatever a repeated answer says.
-        let answer = candidate.answers.entry(reply.from.node_id).or_insert(granted);
+        let answer = answers.entry(reply.from.node_id).or_insert(granted);
         *answer |= granted;
         self.count_votes(now);
     }
 
     fn count_votes(&mut self, now: Timestamp) {
-        let Role::Candidate(candidate) = &self.state.role else { return };
+        let (answers, pre_vote) = match &self.state.role {
+            Role::PreCandidate(pre) => (&pre.answers, true),
+            Role::Candidate(candidate) => (&candidate.answers, false),
+            Role::Follower | Role::Leader(_) => return,
+        };
         let voters = self.state.membership().membership.voters();
-        match quorum::vote_result(voters, |id| candidate.answers.get(id).copied()) {
+        match quorum::vote_result(voters, |id| answers.get(id).copied()) {
+            VoteResult::Won if pre_vote => self.campaign(now),
             VoteResult::Won => self.become_leader(now),
-            // The next campaign comes with its deadline.
+            // The next attempt comes with its deadline.
             VoteResult::Lost | VoteResult::Pending => {}
         }
+    }
+
+    /// Whether this node leads, or has heard of its leader within the shortest election timeout.
+    fn hears_leader(&self, now: Timestamp) -> bool {
+        let follows = matches!(self.state.role, Role::Follower) && self.leader().is_some();
+        let recent = self.timing.heard.is_some_and(|at| now.since(at) < self.config.election_timeout_min);
+        matches!(self.state.role, Role::Leader(_)) || (follows && recent)
     }
 
     /// Follows, and gives up what a leader or candidate was doing.

@@ -45,6 +45,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 applied: found.applied,
                 snapshot: None,
                 building_snapshot: false,
+                snapshot_failed_at: 0,
                 installing: None,
                 waiting_replies: Default::default(),
                 confirmed_reads: Default::default(),

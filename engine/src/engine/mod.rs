@@ -63,6 +63,8 @@ pub enum ServerState {
     Learner,
     /// A voter that follows, or waits for a leader.
     Follower,
+    /// Asks whether it would get votes.
+    PreCandidate,
     /// Asks for votes.
     Candidate,
     /// Leads.
@@ -74,6 +76,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub fn role(&self) -> ServerState {
         match &self.state.role {
             Role::Leader(_) => ServerState::Leader,
+            Role::PreCandidate(_) => ServerState::PreCandidate,
             Role::Candidate(_) => ServerState::Candidate,
             Role::Follower if self.is_voter() => ServerState::Follower,
             Role::Follower => ServerState::Learner,
@@ -89,8 +92,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub fn leader(&self) -> Option<NID> {
         match self.state.role {
             Role::Leader(_) => Some(self.id()),
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
             // A committed vote for oneself stands also when one no longer leads.
-            _ if self.state.vote.committed && self.state.vote.node_id != self.id() => {
+            Role::Follower if self.state.vote.committed && self.state.vote.node_id != self.id() => {
                 Some(self.state.vote.node_id)
             }
             _ => None,
@@ -167,7 +171,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         std::mem::take(&mut self.commands)
     }
 
-    /// A deadline has come: campaign, or send heartbeats and see whether a quorum still answers. Does nothing if
+    /// A deadline has come: ask whether a campaign would be won, campaign, or send heartbeats and see whether a quorum still answers. Does nothing if
     /// none has come at `now`.
     pub fn handle_deadline(&mut self, now: Timestamp) {
         if self.next_deadline().is_none_or(|deadline| now < deadline) {
@@ -175,7 +179,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         match self.state.role {
             Role::Leader(_) => self.beat(now),
-            _ => self.campaign(now),
+            _ => self.seek_election(now),
         }
     }
 
@@ -189,7 +193,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         match self.state.role {
             Role::Candidate(_) => self.ask_for_votes(now),
             Role::Leader(_) => self.advance_leader_commit(),
-            Role::Follower => {}
+            Role::Follower | Role::PreCandidate(_) => {}
         }
         self.order_apply();
     }
@@ -257,7 +261,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     fn send_reply(&mut self, waiting: WaitingReply<NID>, holds: bool) {
         let WaitingReply { token, kind, .. } = waiting;
         match kind {
-            WaitingKind::Vote => self.send_vote_reply(token, holds),
+            WaitingKind::Vote => self.send_vote_reply(token, false, holds),
             WaitingKind::Heartbeat { position } => self.send_heartbeat_reply(token, position, holds),
             WaitingKind::Append { position, matched } => {
                 // A leader never takes back what it sent, but a peer may lie.
@@ -282,8 +286,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
     }
 
-    fn send_vote_reply(&mut self, token: u64, granted: bool) {
+    fn send_vote_reply(&mut self, token: u64, pre_vote: bool, granted: bool) {
         let reply = VoteReply {
+            pre_vote,
             from: self.config.replica,
             vote: self.state.vote,
             granted,

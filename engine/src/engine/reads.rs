@@ -11,21 +11,15 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The read waits for a position drawn now: an answer to any message that carries it, or a later one, confirms.
     /// It never reads below this leadership's first entry, so that a new leader serves nothing before it knows what is
     /// committed.
-    pub fn read_index(&mut self, now: Timestamp, tokens: Vec<u64>) {
-        let leader = self.leader();
-        let limit = self.config.max_waiting_reads;
-        let refused = match &self.state.role {
-            Role::Leader(own) => {
-                let confirmed = self.state.confirmed_reads.iter().map(|read| read.tokens.len());
-                let waiting: usize = own.reads.iter().map(|read| read.tokens.len()).chain(confirmed).sum();
-                (waiting + tokens.len() > limit).then_some(ReadRefused::Overloaded)
-            }
-            _ => Some(ReadRefused::NotLeader { leader }),
+    pub fn read_index(&mut self, now: Timestamp, mut tokens: Vec<u64>) {
+        let Role::Leader(own) = &self.state.role else {
+            return self.refuse_reads(tokens, ReadRefused::NotLeader { leader: self.leader() });
         };
-        if let Some(refused) = refused {
-            for token in tokens {
-                self.respond(token, Reply::Read(Err(refused)));
-            }
+        let confirmed = self.state.confirmed_reads.iter().map(|read| read.tokens.len());
+        let waiting: usize = own.reads.iter().map(|read| read.tokens.len()).chain(confirmed).sum();
+        let places = self.config.max_waiting_reads.saturating_sub(waiting).min(tokens.len());
+        self.refuse_reads(tokens.split_off(places), ReadRefused::Overloaded);
+        if tokens.is_empty() {
             return;
         }
         let position = self.draw_position(now);
@@ -35,6 +29,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         self.push(Command::SendHeartbeat { position });
         self.confirm_reads();
+    }
+
+    fn refuse_reads(&mut self, tokens: Vec<u64>, refused: ReadRefused<NID>) {
+        for token in tokens {
+            self.respond(token, Reply::Read(Err(refused)));
+        }
     }
 
     /// Moves on the reads whose position a quorum has confirmed.

@@ -23,6 +23,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// one before it remains.
     pub fn handle_snapshot_built(&mut self, last_log_id: Option<LogId<NID>>) {
         self.state.building_snapshot = false;
+        if last_log_id.is_none() {
+            self.state.snapshot_failed_at = self.state.applied.next_index();
+        }
         self.state.snapshot = self.state.snapshot.max(last_log_id);
         self.consider_purge();
     }
@@ -30,8 +33,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Orders a snapshot if enough was applied since the last one.
     pub(super) fn consider_snapshot(&mut self) {
         let Some(every) = self.config.snapshot_every_entries else { return };
-        let since = self.state.applied.next_index()
-            - self.state.snapshot.next_index().min(self.state.applied.next_index());
+        let begun = self.state.snapshot.next_index().max(self.state.snapshot_failed_at);
+        let since = self.state.applied.next_index().saturating_sub(begun);
         if since >= every.max(1) {
             self.trigger_snapshot();
         }
@@ -124,7 +127,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.state.apply_ordered = self.state.apply_ordered.max(Some(last));
         self.state.applied = self.state.applied.max(Some(last));
         self.take_snapshot_membership(&meta.membership);
-        self.settle_election_deadline(self.timing.heard);
+        if let Some(heard) = self.timing.heard {
+            self.settle_election_deadline(heard);
+        }
         self.release_reads();
         let kind = WaitingKind::Snapshot { position, matched: last };
         if vote.same_candidate(&self.state.vote) {

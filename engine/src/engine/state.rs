@@ -30,6 +30,8 @@ pub(crate) struct State<NID: NodeId, N: Node> {
     /// The last entry that the current durable snapshot covers.
     pub(crate) snapshot: Option<LogId<NID>>,
     pub(crate) building_snapshot: bool,
+    /// How many entries were applied when the last attempt to build one failed; the next waits for as many more.
+    pub(crate) snapshot_failed_at: u64,
     pub(crate) installing: Option<Installing<NID, N>>,
     /// Answers that claim durability, and the write each waits for; ascending.
     pub(crate) waiting_replies: VecDeque<WaitingReply<NID>>,
@@ -46,10 +48,20 @@ pub(crate) struct State<NID: NodeId, N: Node> {
 pub(crate) enum Role<NID: NodeId> {
     /// Follows the leader of a committed vote for another node, or nobody. A learner is a follower that is no voter.
     Follower,
+    /// Asks whether it would get votes.
+    PreCandidate(PreCandidate<NID>),
     /// Asks for votes for itself.
     Candidate(Candidate<NID>),
     /// Leads.
     Leader(Leader<NID>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PreCandidate<NID: NodeId> {
+    /// The vote it would ask for; greater than the one in force, which stays.
+    pub(crate) vote: Vote<NID>,
+    /// The answers so far.
+    pub(crate) answers: BTreeMap<NID, bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -147,7 +159,7 @@ pub(crate) struct Timing<NID> {
     /// When this leadership began.
     pub(crate) led_since: Timestamp,
     /// When a leader's message came last.
-    pub(crate) heard: Timestamp,
+    pub(crate) heard: Option<Timestamp>,
 }
 
 /// How many drawing times are kept.
@@ -162,7 +174,7 @@ impl<NID: NodeId> Timing<NID> {
             drawn: VecDeque::new(),
             confirmed_at: BTreeMap::new(),
             led_since: Timestamp::ZERO,
-            heard: Timestamp::ZERO,
+            heard: None,
         }
     }
 

@@ -242,6 +242,7 @@ fn role(state: ServerState) -> &'static str {
     match state {
         ServerState::Learner => "learner",
         ServerState::Follower => "follower",
+        ServerState::PreCandidate => "pre-candidate",
         ServerState::Candidate => "candidate",
         ServerState::Leader => "leader",
     }

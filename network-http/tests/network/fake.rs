@@ -111,6 +111,7 @@ impl RaftServer<T> for FakeRaft {
 
     fn vote(&self, request: VoteRequest<u64>) -> BoxFuture<'static, Result<VoteReply<u64>, ServerError>> {
         let reply = VoteReply {
+            pre_vote: false,
             from: replica(self.node_id),
             vote: request.vote,
             granted: true,

@@ -118,6 +118,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 _ if before.state == ServerState::Leader => {
                     tracing::info!(%id, vote = %engine.vote(), "leads no more");
                 }
+                ServerState::PreCandidate => tracing::debug!(%id, "asks whether it would be elected"),
                 ServerState::Candidate => tracing::info!(%id, vote = %engine.vote(), "campaigns"),
                 _ if before.current_leader != engine.leader() => match engine.leader() {
                     Some(leader) => tracing::info!(%id, %leader, vote = %engine.vote(), "follows"),

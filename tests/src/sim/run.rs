@@ -95,6 +95,7 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
         heartbeat_interval_ms: 50,
         election_timeout_min_ms: 300,
         election_timeout_max_ms: 600,
+        pre_vote: !chance.one_in(4),
         write_timeout_ms: 2_000,
         read_timeout_ms: 2_000,
         snapshot_every_entries: Some(40),

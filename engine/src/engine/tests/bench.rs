@@ -88,8 +88,9 @@ pub(super) fn found(ids: &[u64], terms: &[u64]) -> RestartState<u64, ()> {
     }
 }
 
+/// Most stories begin with the campaign itself; `pre_votes` tells what comes before it.
 pub(super) fn config(id: u64) -> EngineConfig<u64> {
-    EngineConfig { snapshot_keep_entries: 0, ..EngineConfig::new(replica(id), id) }
+    EngineConfig { snapshot_keep_entries: 0, pre_vote: false, ..EngineConfig::new(replica(id), id) }
 }
 
 /// An engine, and everything it ever ordered.
@@ -215,8 +216,12 @@ impl Bench {
 
     pub(super) fn vote_request(&mut self, term: u64, last: Option<LogId<u64>>) -> u64 {
         let candidate = term % 10;
-        let request =
-            VoteRequest { from: replica(candidate), vote: Vote::new(term, candidate), last_log_id: last };
+        let request = VoteRequest {
+            pre_vote: false,
+            from: replica(candidate),
+            vote: Vote::new(term, candidate),
+            last_log_id: last,
+        };
         self.vote_request_of(request)
     }
 
@@ -241,7 +246,7 @@ impl Bench {
 
     pub(super) fn grant_from(&mut self, from: Replica<u64>) -> Vec<Cmd> {
         let vote = self.engine.vote();
-        let reply = VoteReply { from, vote, granted: true, last_log_id: None };
+        let reply = VoteReply { pre_vote: false, from, vote, granted: true, last_log_id: None };
         self.engine.handle_vote_reply(self.now, vote, reply);
         self.run()
     }

@@ -137,6 +137,7 @@ fn a_committed_write_is_still_applied_after_the_leadership_ended() {
 fn a_higher_vote_seen_by_a_task_ends_the_leadership_and_is_outbid() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     node.lead(&[2]);
+    node.flush();
     let mut report = node.report_of(3, None, 0);
     report.higher_vote = Some(Vote::new(33, 3));
     node.engine.handle_replication_report(node.now, report);

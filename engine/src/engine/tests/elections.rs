@@ -59,7 +59,12 @@ fn one_term_has_one_vote_and_a_repeated_request_gets_it_again() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let first = node.vote_request(12, Some(origin()));
     node.flush();
-    let rival = VoteRequest { from: replica(3), vote: Vote::new(12, 3), last_log_id: Some(at(5, 9)) };
+    let rival = VoteRequest {
+        pre_vote: false,
+        from: replica(3),
+        vote: Vote::new(12, 3),
+        last_log_id: Some(at(5, 9)),
+    };
     let other = node.vote_request_of(rival);
     let again = node.vote_request(12, Some(origin()));
     assert!(node.vote_answer(first).expect("answered").granted);
@@ -74,7 +79,12 @@ fn a_vote_lost_in_a_crash_was_never_granted_and_a_durable_one_is_remembered() {
     assert_eq!(node.vote_answer(token), None, "so that losing it deceives nobody");
 
     let mut lost = Bench::node(1, &[1, 2, 3], &[]);
-    let rival = VoteRequest { from: replica(3), vote: Vote::new(12, 3), last_log_id: Some(origin()) };
+    let rival = VoteRequest {
+        pre_vote: false,
+        from: replica(3),
+        vote: Vote::new(12, 3),
+        last_log_id: Some(origin()),
+    };
     let token = lost.vote_request_of(rival);
     lost.flush();
     assert!(lost.vote_answer(token).expect("answered").granted);
@@ -135,8 +145,12 @@ fn votes_from_another_store_are_not_counted() {
 fn a_request_from_another_store_of_a_member_is_refused() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let from = Replica { node_id: 2, store_id: StoreId(9) };
-    let token =
-        node.vote_request_of(VoteRequest { from, vote: Vote::new(12, 2), last_log_id: Some(at(5, 5)) });
+    let token = node.vote_request_of(VoteRequest {
+        pre_vote: false,
+        from,
+        vote: Vote::new(12, 2),
+        last_log_id: Some(at(5, 5)),
+    });
     assert!(!node.vote_answer(token).expect("answered").granted);
 }
 
@@ -154,15 +168,26 @@ fn a_lost_election_is_tried_again_in_a_new_term() {
     node.deadline();
     node.flush();
     for from in [2, 3] {
-        let reply =
-            VoteReply { from: replica(from), vote: Vote::new(1, 9), granted: false, last_log_id: None };
+        let reply = VoteReply {
+            pre_vote: false,
+            from: replica(from),
+            vote: Vote::new(1, 9),
+            granted: false,
+            last_log_id: None,
+        };
         node.engine.handle_vote_reply(node.now, Vote::new(1, 1), reply);
     }
     assert_eq!(node.engine.role(), ServerState::Candidate);
     node.deadline();
     assert_eq!(node.engine.vote(), Vote::new(2, 1));
     assert!(asks(&node.flush()));
-    let late = VoteReply { from: replica(2), vote: Vote::new(1, 1), granted: true, last_log_id: None };
+    let late = VoteReply {
+        pre_vote: false,
+        from: replica(2),
+        vote: Vote::new(1, 1),
+        granted: true,
+        last_log_id: None,
+    };
     node.engine.handle_vote_reply(node.now, Vote::new(1, 1), late);
     assert_eq!(
         node.engine.role(),
@@ -218,7 +243,7 @@ fn a_restart_never_leads_again_under_the_vote_it_held() {
         let state = RestartState { vote, ..found(&[1, 2, 3], &[11]) };
         let mut node = Bench::with(config(1), state);
         assert_eq!((node.engine.role(), node.engine.leader()), (ServerState::Follower, None));
-        let reply = VoteReply { from: replica(2), vote, granted: true, last_log_id: None };
+        let reply = VoteReply { pre_vote: false, from: replica(2), vote, granted: true, last_log_id: None };
         node.engine.handle_vote_reply(node.now, vote, reply);
         assert_eq!(node.engine.role(), ServerState::Follower);
         node.deadline();

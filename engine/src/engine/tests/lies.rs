@@ -102,7 +102,12 @@ fn what_is_committed_does_not_move_while_a_snapshot_that_denies_it_is_installed(
 fn terms_at_the_end_of_numbers_are_not_believed() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     for term in [u64::MAX, u64::MAX - 1] {
-        let request = VoteRequest { from: replica(2), vote: Vote::new(term, 2), last_log_id: Some(at(9, 9)) };
+        let request = VoteRequest {
+            pre_vote: false,
+            from: replica(2),
+            vote: Vote::new(term, 2),
+            last_log_id: Some(at(9, 9)),
+        };
         let token = node.vote_request_of(request);
         assert!(!node.vote_answer(token).expect("answered").granted);
         let header = HeartbeatRequest {
@@ -114,8 +119,13 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
         let token = node.token();
         node.engine.handle_heartbeat(node.now, token, header);
         assert!(!node.heartbeat_answer(token).expect("answered").accepted);
-        let reply =
-            VoteReply { from: replica(2), vote: Vote::new(term, 2), granted: false, last_log_id: None };
+        let reply = VoteReply {
+            pre_vote: false,
+            from: replica(2),
+            vote: Vote::new(term, 2),
+            granted: false,
+            last_log_id: None,
+        };
         node.engine.handle_vote_reply(node.now, Vote::new(1, 1), reply);
     }
     node.deadline();
@@ -132,7 +142,8 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
 fn a_term_heard_from_a_store_that_the_membership_does_not_name_is_not_believed() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let from = Replica { node_id: 2, store_id: StoreId(9) };
-    let reply = VoteReply { from, vote: Vote::new(1_000, 2), granted: false, last_log_id: None };
+    let reply =
+        VoteReply { pre_vote: false, from, vote: Vote::new(1_000, 2), granted: false, last_log_id: None };
     node.engine.handle_vote_reply(node.now, Vote::new(1, 1), reply);
     node.deadline();
     assert_eq!(node.engine.vote(), Vote::new(1, 1));
@@ -143,7 +154,7 @@ fn nobody_is_followed_or_voted_for_in_term_0_which_is_before_the_first() {
     let mut node = Bench::node(1, &[0, 1, 2], &[]);
     for committed in [false, true] {
         let vote = Vote { term: 0, node_id: 0, committed };
-        let request = VoteRequest { from: replica(0), vote, last_log_id: Some(at(9, 9)) };
+        let request = VoteRequest { pre_vote: false, from: replica(0), vote, last_log_id: Some(at(9, 9)) };
         let token = node.vote_request_of(request);
         assert!(!node.vote_answer(token).expect("answered at once").granted);
         let token = node.token();
@@ -158,6 +169,7 @@ fn nobody_is_followed_or_voted_for_in_term_0_which_is_before_the_first() {
 fn a_message_in_this_nodes_own_name_is_refused() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let token = node.vote_request_of(VoteRequest {
+        pre_vote: false,
         from: replica(1),
         vote: Vote::new(11, 1),
         last_log_id: Some(at(9, 9)),
@@ -264,9 +276,9 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     let header = (signed(), prop::option::of(log_id()), prop::option::of(log_id()), number());
     prop_oneof![
         2 => (signed(), prop::option::of(log_id()))
-            .prop_map(|((vote, from), last_log_id)| Arrival::Vote(VoteRequest { from, vote, last_log_id })),
+            .prop_map(|((vote, from), last_log_id)| Arrival::Vote(VoteRequest { pre_vote: false, from, vote, last_log_id })),
         2 => (vote(), sender(), vote(), any::<bool>()).prop_map(|(asked, from, vote, granted)| {
-            Arrival::VoteReply(asked, VoteReply { from, vote, granted, last_log_id: None })
+            Arrival::VoteReply(asked, VoteReply { pre_vote: false, from, vote, granted, last_log_id: None })
         }),
         2 => (signed(), prop::option::of(log_id()), number()).prop_map(|((vote, from), committed, position)| {
             Arrival::Heartbeat(HeartbeatRequest { from, vote, committed, position })

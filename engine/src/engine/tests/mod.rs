@@ -8,5 +8,6 @@ mod commits;
 mod elections;
 mod forming;
 mod lies;
+mod pre_votes;
 mod reads;
 mod snapshots;

@@ -36,7 +36,9 @@ enum Work {
 /// Whom a token's answer goes to.
 #[derive(Debug)]
 enum Caller {
-    Peer(u64, Option<Stamp>, bool),
+    Peer(u64, Stamp, bool),
+    /// A candidate, and the vote that it asked for.
+    Candidate(u64, crate::Vote<u64>),
     Read(u64),
     Initialize,
 }
@@ -67,6 +69,7 @@ fn engine(id: u64, seed: u64, life: u64, now: Timestamp, found: RestartState<u64
         snapshot_every_entries: if seed.is_multiple_of(3) { None } else { Some(5) },
         snapshot_keep_entries: seed % 4,
         purge_pin_entries: 4,
+        pre_vote: !seed.is_multiple_of(5),
         ..config(id)
     };
     Engine::new(config, now, found).expect("a sound configuration")
@@ -211,22 +214,22 @@ impl Node {
     pub(super) fn receive(&mut self, now: Timestamp, from: u64, message: Message) {
         match message {
             Message::VoteRequest(request) => {
-                let token = self.caller(Caller::Peer(from, None, false));
+                let token = self.caller(Caller::Candidate(from, request.vote));
                 self.engine.handle_vote_request(now, token, request);
             }
             Message::VoteReply(asked, reply) => self.engine.handle_vote_reply(now, asked, reply),
             Message::Heartbeat(stamp, request) => {
-                let token = self.caller(Caller::Peer(from, Some(stamp), false));
+                let token = self.caller(Caller::Peer(from, stamp, false));
                 self.engine.handle_heartbeat(now, token, request);
             }
             Message::Append(stamp, header, entries) => {
                 let stamp = self.in_order(from, stamp);
-                let token = self.caller(Caller::Peer(from, Some(stamp), false));
+                let token = self.caller(Caller::Peer(from, stamp, false));
                 self.engine.handle_append(now, token, header, entries.iter());
                 self.hand = entries;
             }
             Message::Snapshot(stamp, header, content) => {
-                let token = self.caller(Caller::Peer(from, Some(stamp), true));
+                let token = self.caller(Caller::Peer(from, stamp, true));
                 self.engine.handle_install_snapshot(now, token, header);
                 self.content = content;
             }
@@ -324,8 +327,12 @@ impl Node {
             Command::SendHeartbeat { position } => self.send_heartbeats(position),
             Command::SendVote { to, node: (), request } => {
                 let durable = &self.store.disk.durable;
-                assert!(durable.vote >= request.vote, "a vote is durable before it is asked for");
-                assert!(durable.last() >= request.last_log_id, "what is advertised is durable");
+                if request.pre_vote {
+                    assert!(self.engine.vote() < request.vote, "a pre-vote promises nothing");
+                } else {
+                    assert!(durable.vote >= request.vote, "a vote is durable before it is asked for");
+                    assert!(durable.last() >= request.last_log_id, "what is advertised is durable");
+                }
                 let message = Message::VoteRequest(request);
                 self.out.push(Envelope { from: self.id, to, message });
             }
@@ -361,23 +368,22 @@ impl Node {
                     assert!(self.store.machine.len() as u64 > read.index, "and is of what is applied");
                 }
             }
-            (Caller::Peer(to, None, _), Reply::Vote(reply)) => {
+            (Caller::Candidate(to, asked), Reply::Vote(reply)) => {
                 // Meanwhile the candidate may have become the leader, under a title that is still on its way to the disk.
-                let asked = crate::Vote { committed: false, ..reply.vote };
-                if reply.granted {
+                if reply.granted && !reply.pre_vote {
                     assert!(durable.vote >= asked, "a grant is durable before it leaves");
                     oracle.granted(self.id, asked);
                 }
                 self.out.push(Envelope { from: self.id, to, message: Message::VoteReply(asked, reply) });
             }
-            (Caller::Peer(to, Some(stamp), _), Reply::Heartbeat(reply)) => {
+            (Caller::Peer(to, stamp, _), Reply::Heartbeat(reply)) => {
                 assert!(
                     !reply.accepted || durable.vote >= reply.vote,
                     "a vote is durable before it is followed"
                 );
                 self.out.push(Envelope { from: self.id, to, message: Message::HeartbeatReply(stamp, reply) });
             }
-            (Caller::Peer(to, Some(stamp), false), Reply::Append(reply)) => {
+            (Caller::Peer(to, stamp, false), Reply::Append(reply)) => {
                 if let crate::AppendResult::Matched(Some(matched)) = reply.result {
                     assert!(durable.vote >= reply.vote, "a vote is durable before entries under it are");
                     assert!(self.is_durable(matched), "{matched} is acknowledged and not durable");
@@ -385,7 +391,7 @@ impl Node {
                 let message = Message::Replicated(stamp, reply.vote, reply.position, reply.result);
                 self.out.push(Envelope { from: self.id, to, message });
             }
-            (Caller::Peer(to, Some(stamp), true), Reply::Snapshot(reply)) => {
+            (Caller::Peer(to, stamp, true), Reply::Snapshot(reply)) => {
                 let stamp = Stamp { number: SNAPSHOT, ..stamp };
                 let message = Message::Replicated(stamp, reply.vote, reply.position, reply.result);
                 self.out.push(Envelope { from: self.id, to, message });
