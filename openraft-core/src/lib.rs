@@ -9,19 +9,22 @@
 //! - [`Raft`]: the handle. Its side that faces peers is the trait `RaftServer`.
 //! - [`Config`]; [`RaftMetrics`], [`Wait`]; the errors, one enum for each operation.
 //! - [`formation`]: how empty directories become a cluster exactly once, before there is a core.
-//! - Inside: `core` is the actor (`turn` takes and decides, `execute` carries out, `respond` answers), `message` what
-//!   reaches it, `tail` the recent log in memory, `budget` the bytes held, `state_machine` the task that applies.
+//! - Inside: `start` begins and ends the tasks; `core` is the actor (`turn` takes and decides, `execute` carries out,
+//!   `respond` answers); `message` what reaches it, through the `gate` if a peer sent it; `pending` the writes under way;
+//!   `tail` the recent log in memory; `budget` the bytes held; `state_machine` the task that applies.
 
 mod budget;
 mod config;
 mod core;
 mod error;
 pub mod formation;
+mod gate;
 mod message;
 mod metrics;
 mod pending;
 mod raft;
 mod server;
+mod start;
 mod state_machine;
 mod tail;
 

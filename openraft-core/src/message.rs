@@ -10,7 +10,7 @@ use openraft_engine::{
 };
 use tokio::sync::oneshot;
 
-use crate::raft::Place;
+use crate::gate::Place;
 use crate::{Fatal, WriteError};
 
 /// The reply to a write that was applied.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use openraft_adapters::{Env, LogIdOf, RaftTypeConfig, StoredMembershipOf, VoteOf};
 use tokio::sync::watch;
 
+use openraft_engine::Engine;
+
 use crate::Fatal;
+use crate::budget::Budget;
 
 pub use openraft_engine::ServerState;
 
@@ -44,6 +47,37 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub held_bytes_limit: u64,
     /// Why the node has stopped, if it has.
     pub fatal: Option<Fatal>,
+}
+
+impl<C: RaftTypeConfig> RaftMetrics<C> {
+    /// What an engine says of itself. `membership` is the one in force, shared as long as it stays.
+    pub(crate) fn of(
+        id: C::NodeId,
+        engine: &Engine<C::NodeId, C::Node>,
+        budget: &Budget,
+        membership: Arc<StoredMembershipOf<C>>,
+    ) -> Self {
+        let followers = engine.followers();
+        Self {
+            id,
+            state: engine.role(),
+            vote: engine.vote(),
+            current_leader: engine.leader(),
+            last_log: engine.last_log_id(),
+            flushed: engine.flushed(),
+            committed: engine.committed(),
+            applied: engine.applied(),
+            snapshot: engine.snapshot(),
+            purged: engine.purged(),
+            membership,
+            followers: followers
+                .map(|(id, matched, reachable)| (id, FollowerMetrics { matched, reachable }))
+                .collect(),
+            held_bytes: budget.held(),
+            held_bytes_limit: budget.limit(),
+            fatal: None,
+        }
+    }
 }
 
 /// What a leader knows of a follower.

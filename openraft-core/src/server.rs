@@ -12,8 +12,9 @@ use openraft_engine::{AppendReply, HeartbeatReply, HeartbeatRequest, VoteReply, 
 use tokio::sync::oneshot;
 
 use crate::Raft;
+use crate::gate::Place;
 use crate::message::{PeerCall, RaftMsg};
-use crate::raft::{Place, Shared};
+use crate::raft::Shared;
 use crate::state_machine::StateMachineCommand;
 
 impl<C: RaftTypeConfig> Raft<C> {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::message::Notification;
 use crate::pending::PendingWrites;
-use crate::raft::panic_text;
+use crate::start::panic_text;
 use crate::{Fatal, WriteReply};
 
 /// Entries read back from the log store to be applied weigh at most this together, in bytes.

@@ -1,5 +1,7 @@
 //! Answering: tokens and their callers, abandoned and expired writes, metrics.
 
+use std::sync::Arc;
+
 use openraft_adapters::{RaftTypeConfig, SnapshotReplyOf};
 use openraft_engine::{
     AppendReply, HeartbeatReply, InitializeError, Reply, ServerState, Timestamp, VoteReply,
@@ -8,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::RaftCore;
 use crate::message::{PeerCall, ReadFailure, ReadResult};
-use crate::{Fatal, FollowerMetrics, ForwardToLeader, RaftMetrics, WriteError};
+use crate::{Fatal, ForwardToLeader, RaftMetrics, WriteError};
 
 /// A caller that waits for the engine's answer. Whether it still does is its own business: a failed send is nothing.
 pub(crate) enum Responder<C: RaftTypeConfig> {
@@ -18,6 +20,24 @@ pub(crate) enum Responder<C: RaftTypeConfig> {
     Snapshot(PeerCall<SnapshotReplyOf<C>>),
     Initialize(oneshot::Sender<Result<(), InitializeError<C::NodeId>>>),
     Read(oneshot::Sender<ReadResult<C>>, Timestamp),
+}
+
+/// Tells the log of a change of role or leader.
+fn announce<C: RaftTypeConfig>(before: &RaftMetrics<C>, now: &RaftMetrics<C>) {
+    let (id, vote) = (now.id, now.vote);
+    if before.state == now.state && before.current_leader == now.current_leader {
+        return;
+    }
+    if before.state == ServerState::Leader && now.state != ServerState::Leader {
+        tracing::info!(%id, %vote, "leads no more");
+    }
+    match (now.state, now.current_leader) {
+        (ServerState::Leader, _) => tracing::info!(%id, %vote, "leads"),
+        (ServerState::Candidate, _) => tracing::info!(%id, %vote, "campaigns"),
+        (ServerState::PreCandidate, _) => tracing::info!(%id, %vote, "hears of no leader, asks for votes"),
+        (_, Some(leader)) => tracing::info!(%id, %leader, %vote, "follows"),
+        (_, None) => tracing::info!(%id, %vote, "has no leader"),
+    }
 }
 
 /// The caller may have gone: that is its own business.
@@ -102,60 +122,17 @@ impl<C: RaftTypeConfig> RaftCore<C> {
 
     /// Publishes what has changed.
     pub(super) fn publish_metrics(&mut self) {
-        let engine = &self.engine;
-        if *self.work.membership != *engine.membership() {
-            self.work.membership = std::sync::Arc::new(engine.membership().clone());
+        if *self.work.membership != *self.engine.membership() {
+            self.work.membership = Arc::new(self.engine.membership().clone());
         }
-        let before = self.metrics.borrow();
-        let changed_role = before.state != engine.role() || before.vote != engine.vote();
-        let id = self.me.node_id;
-        if changed_role {
-            match engine.role() {
-                ServerState::Leader if before.state != ServerState::Leader => {
-                    tracing::info!(%id, vote = %engine.vote(), "leads");
-                }
-                ServerState::Leader => {}
-                _ if before.state == ServerState::Leader => {
-                    tracing::info!(%id, vote = %engine.vote(), "leads no more");
-                }
-                ServerState::PreCandidate => tracing::debug!(%id, "asks whether it would be elected"),
-                ServerState::Candidate => tracing::info!(%id, vote = %engine.vote(), "campaigns"),
-                _ if before.current_leader != engine.leader() => match engine.leader() {
-                    Some(leader) => tracing::info!(%id, %leader, vote = %engine.vote(), "follows"),
-                    None => tracing::info!(%id, vote = %engine.vote(), "has no leader"),
-                },
-                _ => {}
+        let now = RaftMetrics::of(self.me.node_id, &self.engine, &self.budget, self.work.membership.clone());
+        self.metrics.send_if_modified(|before| {
+            if *before == now {
+                return false;
             }
-        }
-        drop(before);
-        let membership = self.work.membership.clone();
-        let (held_bytes, held_bytes_limit) = (self.budget.held(), self.budget.limit());
-        self.metrics.send_if_modified(|metrics| {
-            let now = RaftMetrics {
-                id,
-                state: engine.role(),
-                vote: engine.vote(),
-                current_leader: engine.leader(),
-                last_log: engine.last_log_id(),
-                flushed: engine.flushed(),
-                committed: engine.committed(),
-                applied: engine.applied(),
-                snapshot: engine.snapshot(),
-                purged: engine.purged(),
-                membership,
-                followers: engine
-                    .followers()
-                    .map(|(id, matched, reachable)| (id, FollowerMetrics { matched, reachable }))
-                    .collect(),
-                held_bytes,
-                held_bytes_limit,
-                fatal: None,
-            };
-            let changed = *metrics != now;
-            if changed {
-                *metrics = now;
-            }
-            changed
+            announce(before, &now);
+            *before = now;
+            true
         });
     }
 
