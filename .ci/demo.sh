@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --locked -q -p raft-kv
+# The whole workspace, as the tests do: features, and so builds, are the same.
+cargo build --locked -q --workspace --bins
 kv="${CARGO_TARGET_DIR:-target}/debug/raft-kv"
 dir=$(mktemp -d)
 base=$((20000 + RANDOM % 10000))
