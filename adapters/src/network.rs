@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use openraft_engine::{AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, VoteReply, VoteRequest};
+use openraft_engine::{
+    AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest,
+    VoteReply, VoteRequest,
+};
 
 use crate::{
     EntryRange, NetworkError, RaftTypeConfig, ServerError, SnapshotHeaderOf, SnapshotReplyOf, SnapshotSink,
@@ -69,6 +72,16 @@ pub trait RaftNetwork<C: RaftTypeConfig>: Send + Sync + 'static {
         request: HeartbeatRequest<C::NodeId>,
         within: Duration,
     ) -> Result<HeartbeatReply<C::NodeId>, NetworkError>;
+
+    /// Tells the peer, to which the sender hands its leadership, to campaign at once.
+    ///
+    /// # Errors
+    /// If no answer came; the peer may campaign all the same.
+    async fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<C::NodeId>,
+        within: Duration,
+    ) -> Result<TimeoutNowReply<C::NodeId>, NetworkError>;
 
     /// Sends entries and waits for the answer.
     ///
@@ -181,6 +194,12 @@ pub trait RaftServer<C: RaftTypeConfig>: Send + Sync + 'static {
         &self,
         request: VoteRequest<C::NodeId>,
     ) -> BoxFuture<'static, Result<VoteReply<C::NodeId>, ServerError>>;
+
+    /// Takes a leader's order to campaign at once.
+    fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<C::NodeId>,
+    ) -> BoxFuture<'static, Result<TimeoutNowReply<C::NodeId>, ServerError>>;
 
     /// A sink for the snapshot that `header` announces.
     fn begin_snapshot(

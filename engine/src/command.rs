@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppendReply, HeartbeatReply, LogId, Membership, Node, NodeId, Replica, SnapshotMeta, SnapshotReply, Vote,
-    VoteReply, VoteRequest,
+    AppendReply, HeartbeatReply, LogId, Membership, Node, NodeId, Replica, SnapshotMeta, SnapshotReply,
+    TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
 };
 
 /// Something for the driver to do.
@@ -116,6 +116,15 @@ pub enum Command<NID: NodeId, N: Node> {
         /// What.
         request: VoteRequest<NID>,
     },
+    /// Tell `to`, which holds the whole log, to campaign at once.
+    SendTimeoutNow {
+        /// Whom.
+        to: NID,
+        /// Where it is found.
+        node: N,
+        /// What.
+        request: TimeoutNowRequest<NID>,
+    },
     /// Answer the call that came with `token`.
     Respond {
         /// Which.
@@ -162,6 +171,10 @@ pub enum Reply<NID: NodeId> {
     Vote(VoteReply<NID>),
     /// To [`Engine::handle_heartbeat`](crate::Engine::handle_heartbeat).
     Heartbeat(HeartbeatReply<NID>),
+    /// To [`Engine::handle_timeout_now`](crate::Engine::handle_timeout_now).
+    TimeoutNow(TimeoutNowReply<NID>),
+    /// To [`Engine::transfer_leader`](crate::Engine::transfer_leader): this node leads no more, or still does and why.
+    Transfer(Result<(), TransferRefused<NID>>),
     /// To [`Engine::handle_append`](crate::Engine::handle_append).
     Append(AppendReply<NID>),
     /// To [`Engine::handle_install_snapshot`](crate::Engine::handle_install_snapshot).
@@ -209,4 +222,31 @@ pub enum ReadRefused<NID: NodeId> {
     },
     /// Too many reads wait already.
     Overloaded,
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(bound = "")]
+pub enum TransferRefused<NID: NodeId> {
+    /// This node does not lead, or ceased to for another reason meanwhile.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who leads, as far as it is known.
+        leader: Option<NID>,
+    },
+    /// The one asked for is no other voter, or there is none that answers.
+    #[error("there is no such voter besides this node that answers")]
+    NoTarget,
+    /// Another transfer is under way.
+    #[error("leadership is being handed to node {to} already")]
+    InProgress {
+        /// To whom.
+        to: NID,
+    },
+    /// The target did not take over in time; this node leads on and serves again.
+    #[error("node {to} did not take over in time; this node leads on")]
+    TimedOut {
+        /// The target.
+        to: NID,
+    },
 }

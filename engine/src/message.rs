@@ -64,6 +64,28 @@ pub struct HeartbeatReply<NID> {
     pub accepted: bool,
 }
 
+/// A leader that hands over tells the chosen follower to campaign at once (thesis 3.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TimeoutNowRequest<NID> {
+    /// The leader.
+    pub from: Replica<NID>,
+    /// Its committed vote; only a node that follows exactly this one campaigns.
+    pub vote: Vote<NID>,
+    /// The last entry of the leader's log, which the follower must hold.
+    pub last_log_id: Option<LogId<NID>>,
+}
+
+/// The answer to a [`TimeoutNowRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TimeoutNowReply<NID> {
+    /// The follower.
+    pub from: Replica<NID>,
+    /// The follower's vote before it campaigns.
+    pub vote: Vote<NID>,
+    /// Whether it campaigns.
+    pub accepted: bool,
+}
+
 /// The head of an AppendEntries message (paper, AppendEntries); the entries follow it without a gap after
 /// `prev_log_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

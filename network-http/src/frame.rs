@@ -50,12 +50,16 @@ pub enum Kind {
     SnapshotReply = 12,
     /// The request of that id was not answered, and why.
     Error = 13,
+    /// The order to campaign at once.
+    TimeoutNow = 14,
+    /// Its answer.
+    TimeoutNowReply = 15,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
         use Kind::*;
-        const ALL: [Kind; 13] = [
+        const ALL: [Kind; 15] = [
             Hello,
             HelloReply,
             Vote,
@@ -69,6 +73,8 @@ impl Kind {
             SnapshotEnd,
             SnapshotReply,
             Error,
+            TimeoutNow,
+            TimeoutNowReply,
         ];
         ALL.get(usize::from(byte).checked_sub(1)?).copied()
     }

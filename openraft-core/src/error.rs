@@ -88,6 +88,17 @@ pub enum ReadIndexError<C: RaftTypeConfig> {
     Fatal(#[from] Fatal),
 }
 
+/// Why leadership was not handed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError<C: RaftTypeConfig> {
+    /// It cannot be, or was not in time.
+    #[error(transparent)]
+    Refused(openraft_engine::TransferRefused<C::NodeId>),
+    /// The node has stopped.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
 /// Why a cluster was not initialised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitializeError<C: RaftTypeConfig> {

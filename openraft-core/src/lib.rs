@@ -29,7 +29,9 @@ mod state_machine;
 mod tail;
 
 pub use config::{Config, InvalidConfig};
-pub use error::{Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError, WriteError};
+pub use error::{
+    Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError, TransferError, WriteError,
+};
 pub use message::WriteReply;
 pub use metrics::{FollowerMetrics, RaftMetrics, ServerState, Wait, WaitError};
 pub use openraft_replication::ReplicationConfig;

@@ -6,7 +6,7 @@ use openraft_adapters::{
 };
 use openraft_engine::{
     AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, InitialNodes, InitializeError, ReadRefused,
-    Timestamp, VoteReply, VoteRequest,
+    TimeoutNowReply, TimeoutNowRequest, Timestamp, TransferRefused, VoteReply, VoteRequest,
 };
 use tokio::sync::oneshot;
 
@@ -59,6 +59,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     AppendWithoutRoom { header: AppendHeader<C::NodeId>, tx: PeerCall<AppendReply<C::NodeId>> },
     /// A peer's heartbeat.
     Heartbeat { request: HeartbeatRequest<C::NodeId>, tx: PeerCall<HeartbeatReply<C::NodeId>> },
+    /// A leader's order to campaign at once.
+    TimeoutNow { request: TimeoutNowRequest<C::NodeId>, tx: PeerCall<TimeoutNowReply<C::NodeId>> },
     /// A peer's vote request.
     Vote { request: VoteRequest<C::NodeId>, tx: PeerCall<VoteReply<C::NodeId>> },
     /// A peer's snapshot, received and durable.
@@ -70,6 +72,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     },
     /// A caller wants to read.
     EnsureLinearizable { deadline: Timestamp, tx: oneshot::Sender<ReadResult<C>> },
+    /// A caller hands leadership over.
+    TransferLeader { to: Option<C::NodeId>, tx: oneshot::Sender<Result<(), TransferRefused<C::NodeId>>> },
     /// A caller wants a snapshot.
     TriggerSnapshot { tx: oneshot::Sender<bool> },
     /// A replication task has put a report into its outbox.

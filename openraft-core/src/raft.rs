@@ -15,8 +15,8 @@ use crate::gate::Gate;
 use crate::message::{ClientWriteRequest, RaftMsg, ReadFailure};
 use crate::state_machine::StateMachineCommand;
 use crate::{
-    Config, Fatal, ForwardToLeader, InitializeError, RaftMetrics, ReadIndexError, Wait, WriteError,
-    WriteReply,
+    Config, Fatal, ForwardToLeader, InitializeError, RaftMetrics, ReadIndexError, TransferError, Wait,
+    WriteError, WriteReply,
 };
 
 /// What a node is made of.
@@ -184,6 +184,25 @@ impl<C: RaftTypeConfig> Raft<C> {
         }
     }
 
+    /// Hands leadership to the voter `to`, or to the one that answers and holds most of the log (thesis 3.10). On return
+    /// this node leads no more. Writes that come meanwhile wait, at most for the shortest election timeout, and are then
+    /// told who leads, or proposed here if the transfer failed; reads are served on.
+    ///
+    /// # Errors
+    /// If this node does not lead, there is no such voter that answers, or it did not take over in time; then this node
+    /// leads on.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not stop the transfer.
+    pub async fn transfer_leader(&self, to: Option<C::NodeId>) -> Result<(), TransferError<C>> {
+        let (tx, rx) = oneshot::channel();
+        self.send(RaftMsg::TransferLeader { to, tx })?;
+        match rx.await {
+            Ok(result) => result.map_err(TransferError::Refused),
+            Err(_) => Err(TransferError::Fatal(self.cause().await)),
+        }
+    }
+
     /// Orders a snapshot of what is applied now. `false`: one is being built, or nothing was applied since the last.
     ///
     /// # Errors
@@ -207,8 +226,8 @@ impl<C: RaftTypeConfig> Raft<C> {
         Wait { env: self.shared.env.clone(), timeout, metrics: self.shared.metrics.clone() }
     }
 
-    /// Stops the node: no new writes; those proposed are waited for, at most an election timeout; then its tasks end.
-    /// On return the state machine and the log are no longer used by it.
+    /// Stops the node: no new writes; a leader hands over; what was proposed is waited for, at most an election timeout;
+    /// then its tasks end. On return the state machine and the log are no longer used by it.
     ///
     /// # Errors
     /// If it had stopped before for another reason.

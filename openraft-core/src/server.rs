@@ -8,7 +8,9 @@ use openraft_adapters::{
     AppendEntriesRequest, RaftServer, RaftTypeConfig, ServerError, SnapshotHeaderOf, SnapshotReplyOf,
     SnapshotSink,
 };
-use openraft_engine::{AppendReply, HeartbeatReply, HeartbeatRequest, VoteReply, VoteRequest};
+use openraft_engine::{
+    AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+};
 use tokio::sync::oneshot;
 
 use crate::Raft;
@@ -68,6 +70,13 @@ impl<C: RaftTypeConfig> RaftServer<C> for Raft<C> {
         request: HeartbeatRequest<C::NodeId>,
     ) -> BoxFuture<'static, Result<HeartbeatReply<C::NodeId>, ServerError>> {
         self.ask(|tx| RaftMsg::Heartbeat { request, tx })
+    }
+
+    fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<C::NodeId>,
+    ) -> BoxFuture<'static, Result<TimeoutNowReply<C::NodeId>, ServerError>> {
+        self.ask(|tx| RaftMsg::TimeoutNow { request, tx })
     }
 
     fn vote(

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use openraft_core::{Config, Fatal, InitializeError, ReadIndexError, ReadPolicy, ServerState, WriteError};
+use openraft_core::{
+    Config, Fatal, InitializeError, ReadIndexError, ReadPolicy, ServerState, TransferError, WriteError,
+};
 use openraft_tests::cluster::{Cluster, initial};
 
 fn config() -> Config {
@@ -200,6 +202,60 @@ async fn a_shut_down_node_finishes_what_was_proposed_and_refuses_the_rest() {
         cluster.raft(leader).client_write("x".into()).await,
         Err(WriteError::Fatal(Fatal::Stopped))
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_over_under_load_and_no_write_is_lost_or_of_unknown_outcome() {
+    let cluster = Cluster::start(3, config()).await;
+    let old = cluster.leader().await;
+    let target = cluster.others(old)[1];
+    let writes = (0..200).map(|i| cluster.raft(old).client_write(format!("w{i}")));
+    let (results, transferred) =
+        tokio::join!(futures::future::join_all(writes), cluster.raft(old).transfer_leader(Some(target)));
+    transferred.unwrap();
+    cluster.raft(target).wait(None).state(ServerState::Leader).await.unwrap();
+    let mut acknowledged = 0;
+    for result in &results {
+        match result {
+            Ok(_) => acknowledged += 1,
+            Err(WriteError::NotLeader(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let reply = cluster.raft(target).client_write("after".into()).await.unwrap();
+    assert_eq!(reply.reply, acknowledged);
+    let again = cluster.raft(old).transfer_leader(None).await;
+    assert!(matches!(again, Err(TransferError::Refused(_))), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_to_a_node_that_cannot_take_over_fails_and_the_writes_that_waited_are_done_here() {
+    let cluster = Cluster::start(3, config()).await;
+    let leader = cluster.leader().await;
+    let target = cluster.others(leader)[0];
+    cluster.router.isolate(target);
+    cluster.raft(leader).client_write("ahead of the target".into()).await.unwrap();
+    let transfer = cluster.raft(leader).transfer_leader(Some(target));
+    let write = async {
+        cluster.raft(leader).wait(None).leader().await.unwrap();
+        cluster.raft(leader).client_write("waits".into()).await
+    };
+    let (transfer, write) = tokio::join!(transfer, write);
+    assert!(matches!(transfer, Err(TransferError::Refused(_))), "{transfer:?}");
+    write.unwrap();
+    assert_eq!(cluster.leader().await, leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_shut_down_hands_over_first() {
+    let mut cluster = Cluster::start(3, config()).await;
+    let old = cluster.leader().await;
+    let term = cluster.raft(old).metrics().borrow().vote.term;
+    cluster.stop(old).await;
+    let rest = cluster.others(old);
+    let new = cluster.leader_among(&rest).await;
+    let metrics = cluster.raft(new).metrics().borrow().clone();
+    assert_eq!(metrics.vote.term, term + 1, "no election timeout passed, no second campaign was needed");
 }
 
 #[tokio::test(start_paused = true)]

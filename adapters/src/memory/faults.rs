@@ -13,6 +13,8 @@ pub enum MessageKind {
     Vote,
     /// A heartbeat.
     Heartbeat,
+    /// The order to campaign at once.
+    TimeoutNow,
     /// An append.
     Append,
     /// The beginning, a chunk or the end of a snapshot.

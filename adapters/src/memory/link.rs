@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use openraft_engine::{AppendReply, HeartbeatReply, HeartbeatRequest, VoteReply, VoteRequest};
+use openraft_engine::{
+    AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+};
 use tokio::sync::oneshot;
 
 use super::faults::{Fate, MessageKind, Transit};
@@ -183,6 +185,14 @@ impl<C: RaftTypeConfig> RaftNetwork<C> for MemNetwork<C> {
         within: Duration,
     ) -> Result<HeartbeatReply<C::NodeId>, NetworkError> {
         self.call(MessageKind::Heartbeat, within, move |server| server.heartbeat(request)).await
+    }
+
+    async fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<C::NodeId>,
+        within: Duration,
+    ) -> Result<TimeoutNowReply<C::NodeId>, NetworkError> {
+        self.call(MessageKind::TimeoutNow, within, move |server| server.timeout_now(request)).await
     }
 
     async fn append(

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft_engine::{
     AppendHeader, AppendReply, AppendResult, BasicNode, HeartbeatReply, HeartbeatRequest, LogId, Replica,
-    SnapshotReply, StoreId, Vote, VoteReply, VoteRequest,
+    SnapshotReply, StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
 };
 use tokio::sync::Semaphore;
 
@@ -79,6 +79,15 @@ impl RaftServer<T> for Server {
                 result: AppendResult::Matched(request.entries.last_log_id()),
             })
         })
+    }
+
+    fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<u64>,
+    ) -> BoxFuture<'static, Result<TimeoutNowReply<u64>, ServerError>> {
+        self.hear("timeout now");
+        let reply = TimeoutNowReply { from: replica(self.id), vote: request.vote, accepted: true };
+        Box::pin(async move { Ok(reply) })
     }
 
     fn heartbeat(

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Follower, Leader, Role};
+use super::state::{Follower, Leader, Role, Transfer};
 use super::{Engine, is_believable};
 use crate::{
     Command, LeaderId, LogId, LogIdOptionExt, Node, NodeId, OwnPayload, ReadRefused, Replica,
-    ReplicationTarget, Reply, Timestamp, Vote, quorum,
+    ReplicationTarget, Reply, Timestamp, TransferRefused, Vote, quorum,
 };
 
 /// The places that proposals got.
@@ -25,6 +25,11 @@ pub enum NotProposed<NID> {
     NotLeader {
         /// Who does, as far as it is known.
         leader: Option<NID>,
+    },
+    /// Leadership is being handed over; see [`Engine::holds_proposals`].
+    Transferring {
+        /// To whom.
+        to: NID,
     },
 }
 
@@ -58,8 +63,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// If `count` is zero.
     pub fn propose(&mut self, count: u64) -> Result<Proposed<NID>, NotProposed<NID>> {
         assert!(count > 0, "a proposal has at least one entry");
-        if !matches!(self.state.role, Role::Leader(_)) {
-            return Err(NotProposed::NotLeader { leader: self.leader() });
+        match &self.state.role {
+            Role::Leader(Leader { transfer: Some(transfer), .. }) => {
+                return Err(NotProposed::Transferring { to: transfer.to });
+            }
+            Role::Leader(_) => {}
+            _ => return Err(NotProposed::NotLeader { leader: self.leader() }),
         }
         let leader_id = self.state.vote.leader_id();
         let first = self.state.log.last().next_index();
@@ -104,7 +113,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 last,
             });
         }
-        self.state.role = Role::Leader(Leader { first_own, followers, reads: Default::default() });
+        self.state.role =
+            Role::Leader(Leader { first_own, followers, transfer: None, reads: Default::default() });
         self.save_vote(vote);
         self.push(Command::RebuildReplications { start, stop: Vec::new() });
         self.append_own(first_own, OwnPayload::Blank);
@@ -126,7 +136,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// The heartbeat is due: send it, unless no quorum has answered for an election timeout; then step down
     /// (check-quorum, thesis 6.2).
-    pub(super) fn beat(&mut self, now: Timestamp) {
+    pub(super) fn beat_if_due(&mut self, now: Timestamp) {
+        if self.timing.heartbeat.is_none_or(|deadline| now < deadline) {
+            return;
+        }
         let heard = self.quorum_heard_at(now);
         if now.since(heard) > self.config.election_timeout_max {
             return self.become_follower(now);
@@ -176,6 +189,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.advance_leader_commit();
         self.confirm_reads();
         self.consider_purge();
+        self.tell_target();
     }
 
     /// The replication task of `session` has ended by itself. If this node still leads, another one is started.
@@ -224,6 +238,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub(super) fn give_up_leadership(&mut self) {
         let Role::Leader(leader) = std::mem::replace(&mut self.state.role, Role::Follower) else { return };
         self.timing.heartbeat = None;
+        self.timing.transfer = None;
+        if let Some(Transfer { token, told, .. }) = leader.transfer {
+            // Not told, the target cannot be who ended it.
+            let result = if told { Ok(()) } else { Err(TransferRefused::NotLeader { leader: None }) };
+            self.respond(token, Reply::Transfer(result));
+        }
         let stop = leader.followers.values().map(|follower| follower.session).collect();
         self.push(Command::RebuildReplications { start: Vec::new(), stop });
         self.push(Command::AbandonWrites { since: self.state.committed.next_index() });

@@ -8,6 +8,7 @@ mod lifecycle;
 mod reads;
 mod snapshot;
 mod state;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use state::{WaitingKind, WaitingReply};
 /// - *Arrivals*, `handle_*`: messages of peers and their replies, completions of I/O, and
 ///   [`handle_deadline`](Engine::handle_deadline).
 /// - *Requests*: [`initialize`](Engine::initialize), [`propose`](Engine::propose),
+///   [`transfer_leader`](Engine::transfer_leader),
 ///   [`read_index`](Engine::read_index), [`trigger_snapshot`](Engine::trigger_snapshot).
 /// - [`next_deadline`](Engine::next_deadline) and [`take_commands`](Engine::take_commands).
 ///
@@ -160,7 +162,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The next instant at which [`handle_deadline`](Engine::handle_deadline) wants to be called; `None`: none.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         match self.state.role {
-            Role::Leader(_) => self.timing.heartbeat,
+            Role::Leader(_) => self.timing.heartbeat.into_iter().chain(self.timing.transfer).min(),
             _ => self.timing.election,
         }
     }
@@ -178,7 +180,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return;
         }
         match self.state.role {
-            Role::Leader(_) => self.beat(now),
+            Role::Leader(_) => {
+                self.expire_transfer(now);
+                self.beat_if_due(now);
+            }
             _ => self.seek_election(now),
         }
     }

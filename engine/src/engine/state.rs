@@ -77,8 +77,19 @@ pub(crate) struct Leader<NID: NodeId> {
     /// The first entry of this leadership; nothing is committed and no read served before it is.
     pub(crate) first_own: LogId<NID>,
     pub(crate) followers: BTreeMap<NID, Follower<NID>>,
+    /// The leadership is being handed over.
+    pub(crate) transfer: Option<Transfer<NID>>,
     /// Reads that wait for a quorum to confirm their position; ascending.
     pub(crate) reads: VecDeque<WaitingRead<NID>>,
+}
+
+/// A handing-over of leadership (thesis 3.10): no proposals meanwhile, until it succeeds or its deadline comes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Transfer<NID> {
+    pub(crate) to: NID,
+    pub(crate) token: u64,
+    /// Whether the target has been told; it was caught up then.
+    pub(crate) told: bool,
 }
 
 /// What the leader decides by of one follower. Its `Progress` belongs to the replication task.
@@ -152,6 +163,8 @@ pub(crate) struct Timing<NID> {
     pub(crate) election: Option<Timestamp>,
     /// When to send the next heartbeat.
     pub(crate) heartbeat: Option<Timestamp>,
+    /// When a transfer of leadership is given up.
+    pub(crate) transfer: Option<Timestamp>,
     /// When positions were drawn; thinned, so that an old position is taken for a somewhat older one.
     pub(crate) drawn: VecDeque<(u64, Timestamp)>,
     /// When the latest position that a follower confirmed was drawn.
@@ -171,6 +184,7 @@ impl<NID: NodeId> Timing<NID> {
             rng: SmallRng::seed_from_u64(config.seed),
             election: None,
             heartbeat: None,
+            transfer: None,
             drawn: VecDeque::new(),
             confirmed_at: BTreeMap::new(),
             led_since: Timestamp::ZERO,

@@ -11,7 +11,9 @@ use openraft_adapters::{
     AppendEntriesRequest, AppendStream, NetworkError, RaftNetwork, RaftTypeConfig, SnapshotHeaderOf,
     SnapshotReplyOf, SnapshotSource,
 };
-use openraft_engine::{AppendReply, HeartbeatReply, HeartbeatRequest, VoteReply, VoteRequest};
+use openraft_engine::{
+    AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+};
 use tokio::time::{Instant, timeout};
 
 use super::append::HttpAppendStream;
@@ -195,6 +197,15 @@ impl<C: RaftTypeConfig> RaftNetwork<C> for Handle<C> {
     ) -> Result<HeartbeatReply<C::NodeId>, NetworkError> {
         let kinds = (Kind::Heartbeat, Kind::HeartbeatReply);
         self.0.call(kinds, &request, within, |r: &HeartbeatReply<_>| r.from).await
+    }
+
+    async fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<C::NodeId>,
+        within: Duration,
+    ) -> Result<TimeoutNowReply<C::NodeId>, NetworkError> {
+        let kinds = (Kind::TimeoutNow, Kind::TimeoutNowReply);
+        self.0.call(kinds, &request, within, |r: &TimeoutNowReply<_>| r.from).await
     }
 
     async fn append(

@@ -1,19 +1,22 @@
-//! Votes and heartbeats: each is answered when its answer is there, whatever the others wait for.
+//! Votes, heartbeats and transfers of leadership: each is answered when its answer is there, whatever the others wait for.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft_adapters::{RaftTypeConfig, ServerError};
-use openraft_engine::{HeartbeatReply, HeartbeatRequest, VoteReply, VoteRequest};
+use openraft_engine::{
+    HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+};
 
 use super::peer_stream::{PeerStream, StreamEnd};
 use crate::frame::{Frame, Kind};
 use crate::wire;
 
-/// An answer of either kind.
+/// An answer of any kind.
 enum Answer<NID> {
     Vote(VoteReply<NID>),
     Heartbeat(HeartbeatReply<NID>),
+    TimeoutNow(TimeoutNowReply<NID>),
 }
 
 type Answering<NID> = BoxFuture<'static, (u64, Result<Answer<NID>, ServerError>)>;
@@ -27,6 +30,7 @@ pub(super) async fn run<C: RaftTypeConfig>(mut stream: PeerStream<C>, limit: usi
             Some((id, answer)) = under_way.next(), if !under_way.is_empty() => match answer {
                 Ok(Answer::Vote(reply)) => stream.answer(Kind::VoteReply, id, &reply).await,
                 Ok(Answer::Heartbeat(reply)) => stream.answer(Kind::HeartbeatReply, id, &reply).await,
+                Ok(Answer::TimeoutNow(reply)) => stream.answer(Kind::TimeoutNowReply, id, &reply).await,
                 Err(error) => stream.answer_error(id, error).await,
             },
             frame = stream.next(), if under_way.len() < limit => {
@@ -57,6 +61,12 @@ fn begin<C: RaftTypeConfig>(
             stream.check_sender(request.from)?;
             let answer = stream.raft.heartbeat(request);
             Ok(async move { (id, answer.await.map(Answer::Heartbeat)) }.boxed())
+        }
+        Kind::TimeoutNow => {
+            let request: TimeoutNowRequest<C::NodeId> = wire::from_frame(frame)?;
+            stream.check_sender(request.from)?;
+            let answer = stream.raft.timeout_now(request);
+            Ok(async move { (id, answer.await.map(Answer::TimeoutNow)) }.boxed())
         }
         other => Err(StreamEnd::Bad(format!("a {other:?} on the control stream"))),
     }

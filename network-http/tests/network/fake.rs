@@ -19,7 +19,7 @@ use openraft_adapters::{
 };
 use openraft_engine::{
     AppendHeader, AppendReply, AppendResult, BasicNode, ClusterId, HeartbeatReply, HeartbeatRequest, LogId,
-    Replica, StoreId, Vote, VoteReply, VoteRequest,
+    Replica, StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
 };
 use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts, serve};
 use tokio::net::TcpListener;
@@ -106,6 +106,14 @@ impl RaftServer<T> for FakeRaft {
     ) -> BoxFuture<'static, Result<HeartbeatReply<u64>, ServerError>> {
         let HeartbeatRequest { vote, position, .. } = request;
         let reply = HeartbeatReply { from: replica(self.node_id), vote, position, accepted: true };
+        async move { Ok(reply) }.boxed()
+    }
+
+    fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<u64>,
+    ) -> BoxFuture<'static, Result<TimeoutNowReply<u64>, ServerError>> {
+        let reply = TimeoutNowReply { from: replica(self.node_id), vote: request.vote, accepted: true };
         async move { Ok(reply) }.boxed()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_adapters::{Entry, EntryPayload, EntryRange, IoFlushed, RaftNetwork, RaftTypeConfig};
-use openraft_engine::{Command, OwnPayload, ReplicationTarget, VoteRequest};
+use openraft_engine::{Command, OwnPayload, ReplicationTarget, TimeoutNowRequest, VoteRequest};
 use openraft_replication::{LeaderUpdate, ReplicationConfig, ReplicationContext, Slot, spawn_replication};
 
 use super::{Peer, RaftCore, Replicate, Replication};
@@ -79,6 +79,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                     replicate.position = position;
                 }
                 Command::SendVote { to, node, request } => self.send_vote(to, &node, request),
+                Command::SendTimeoutNow { to, node, request } => self.send_timeout_now(to, &node, request),
                 Command::Respond { token, reply } => self.respond(token, reply),
                 Command::AbandonWrites { since } => self.abandon_writes(since),
             }
@@ -220,6 +221,25 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         let network = self.factory.network(id, node);
         self.work.networks.insert(id, Peer { node: node.clone(), network: network.clone() });
         network
+    }
+
+    /// Whether it was accepted shows in what follows: the target's vote request, or nothing until the deadline.
+    fn send_timeout_now(&mut self, to: C::NodeId, node: &C::Node, request: TimeoutNowRequest<C::NodeId>) {
+        let network = self.network(to, node);
+        let within = Duration::from_millis(self.config.election_timeout_min_ms);
+        self.env.spawn("timeout-now", async move {
+            match network.timeout_now(request, within).await {
+                Ok(reply) if reply.accepted => {
+                    tracing::info!(target = %to, "the target of the transfer campaigns")
+                }
+                Ok(reply) => {
+                    tracing::warn!(target = %to, vote = %reply.vote, "the target of the transfer refuses")
+                }
+                Err(error) => {
+                    tracing::warn!(target = %to, %error, "no answer from the target of the transfer")
+                }
+            }
+        });
     }
 
     /// A task for each request, so that a slow voter holds up nobody.

@@ -76,6 +76,8 @@ pub(crate) struct Work<C: RaftTypeConfig> {
     apply: Option<(u64, LogIdOf<C>)>,
     /// The submission that ended this turn's appends has been made.
     turn_over: bool,
+    /// Writes taken in the turn in which a transfer of leadership began; their weight is held in the budget.
+    held: Vec<ClientWriteRequest<C>>,
     /// What this turn tells the followers.
     replicate: Option<Replicate>,
     replications: BTreeMap<C::NodeId, Replication<C>>,
@@ -105,6 +107,12 @@ struct Replication<C: RaftTypeConfig> {
 }
 
 impl<C: RaftTypeConfig> Work<C> {
+    /// A number for a call to the engine.
+    fn new_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
     pub(crate) fn new(membership: StoredMembershipOf<C>, pending: PendingWrites<C>) -> Self {
         Self {
             messages: VecDeque::new(),
@@ -116,6 +124,7 @@ impl<C: RaftTypeConfig> Work<C> {
             append: None,
             apply: None,
             turn_over: false,
+            held: Vec::new(),
             replicate: None,
             replications: BTreeMap::new(),
             networks: BTreeMap::new(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use openraft_adapters::{RaftTypeConfig, SnapshotReplyOf};
 use openraft_engine::{
-    AppendReply, HeartbeatReply, InitializeError, Reply, ServerState, Timestamp, VoteReply,
+    AppendReply, HeartbeatReply, InitializeError, Reply, ServerState, TimeoutNowReply, Timestamp,
+    TransferRefused, VoteReply,
 };
 use tokio::sync::oneshot;
 
@@ -16,6 +17,8 @@ use crate::{Fatal, ForwardToLeader, RaftMetrics, WriteError};
 pub(crate) enum Responder<C: RaftTypeConfig> {
     Append(PeerCall<AppendReply<C::NodeId>>),
     Heartbeat(PeerCall<HeartbeatReply<C::NodeId>>),
+    TimeoutNow(PeerCall<TimeoutNowReply<C::NodeId>>),
+    Transfer(oneshot::Sender<Result<(), TransferRefused<C::NodeId>>>),
     Vote(PeerCall<VoteReply<C::NodeId>>),
     Snapshot(PeerCall<SnapshotReplyOf<C>>),
     Initialize(oneshot::Sender<Result<(), InitializeError<C::NodeId>>>),
@@ -48,9 +51,9 @@ fn answer<T>(tx: oneshot::Sender<T>, reply: T) {
 impl<C: RaftTypeConfig> RaftCore<C> {
     /// A token for a caller.
     pub(super) fn token(&mut self, responder: Responder<C>) -> u64 {
-        self.work.next_token += 1;
-        self.work.responders.insert(self.work.next_token, responder);
-        self.work.next_token
+        let token = self.work.new_token();
+        self.work.responders.insert(token, responder);
+        token
     }
 
     /// Hands the engine's answer to the caller of `token`.
@@ -60,6 +63,8 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         match (responder, reply) {
             (Responder::Append(call), Reply::Append(reply)) => call.answer(reply),
             (Responder::Heartbeat(call), Reply::Heartbeat(reply)) => call.answer(reply),
+            (Responder::TimeoutNow(call), Reply::TimeoutNow(reply)) => call.answer(reply),
+            (Responder::Transfer(tx), Reply::Transfer(result)) => answer(tx, result),
             (Responder::Vote(call), Reply::Vote(reply)) => call.answer(reply),
             (Responder::Snapshot(call), Reply::Snapshot(reply)) => call.answer(reply),
             (Responder::Initialize(tx), Reply::Initialize(result)) => answer(tx, result),

@@ -43,8 +43,11 @@ impl<C: RaftTypeConfig> RaftCore<C> {
     /// Waits until there is something to do, then takes what else is ready, up to the limits of a turn.
     async fn take_work(&mut self) -> Result<Taken<C>, Fatal> {
         let mut taken = Taken { notifications: Vec::new(), writes: Vec::new() };
+        if !self.engine.holds_proposals() {
+            taken.writes = std::mem::take(&mut self.work.held);
+        }
         let mut write_bytes = 0;
-        if self.work.messages.is_empty() {
+        if self.work.messages.is_empty() && taken.writes.is_empty() {
             let deadline = [self.engine.next_deadline(), self.work.earliest_deadline, self.work.stopping];
             let deadline = deadline.into_iter().flatten().min();
             let env = &self.env;
@@ -62,7 +65,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                     // Every handle is gone: nobody can ask for anything any more.
                     None => return Err(Fatal::Stopped),
                 },
-                Some(write) = self.io.writes.recv() => {
+                Some(write) = self.io.writes.recv(), if !self.engine.holds_proposals() => {
                     write_bytes += write.weight;
                     taken.writes.push(write);
                 }
@@ -80,7 +83,9 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         {
             self.work.messages.push_back(message);
         }
-        while taken.writes.len() < limit
+        // While leadership is handed over writes wait in their queue: the next leader, or this one, will say.
+        while !self.engine.holds_proposals()
+            && taken.writes.len() < limit
             && write_bytes < self.config.turn_bytes
             && let Ok(write) = self.io.writes.try_recv()
         {
@@ -137,6 +142,14 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 let token = self.token(Responder::Heartbeat(tx));
                 self.engine.handle_heartbeat(now, token, request);
             }
+            RaftMsg::TimeoutNow { request, tx } => {
+                let token = self.token(Responder::TimeoutNow(tx));
+                self.engine.handle_timeout_now(now, token, request);
+            }
+            RaftMsg::TransferLeader { to, tx } => {
+                let token = self.token(Responder::Transfer(tx));
+                self.engine.transfer_leader(now, token, to);
+            }
             RaftMsg::Vote { request, tx } => {
                 let token = self.token(Responder::Vote(tx));
                 self.engine.handle_vote_request(now, token, request);
@@ -161,7 +174,12 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             RaftMsg::VoteReplied { asked, reply } => self.engine.handle_vote_reply(now, asked, reply),
             RaftMsg::Shutdown { deadline } => {
                 tracing::info!(id = %self.me.node_id, "shutting down");
-                self.work.stopping.get_or_insert(deadline);
+                if self.work.stopping.is_none() {
+                    self.work.stopping = Some(deadline);
+                    // Nobody waits for the answer: the end of the transfer, however it ends, lets the node stop.
+                    let token = self.work.new_token();
+                    self.engine.transfer_leader(now, token, None);
+                }
             }
         }
         self.execute(None)
@@ -223,6 +241,11 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             return Ok(());
         }
         match self.engine.propose(batch.len() as u64) {
+            Err(NotProposed::Transferring { .. }) => {
+                // The transfer began in this very turn.
+                self.work.held = batch;
+                Ok(())
+            }
             Err(NotProposed::NotLeader { leader }) => {
                 let error = WriteError::NotLeader(self.forward_to(leader));
                 for write in batch {
@@ -268,7 +291,9 @@ impl<C: RaftTypeConfig> RaftCore<C> {
     /// Once nothing is under way that somebody waits for, or the time is over, a stopping node is stopped.
     fn stop_if_drained(&mut self, now: Timestamp) -> Result<(), Fatal> {
         let Some(deadline) = self.work.stopping else { return Ok(()) };
-        let drained = self.work.pending.is_empty() && self.engine.applied() == self.engine.committed();
+        let handed_over = !self.engine.holds_proposals();
+        let drained =
+            self.work.pending.is_empty() && self.engine.applied() == self.engine.committed() && handed_over;
         if drained || now >= deadline { Err(Fatal::Stopped) } else { Ok(()) }
     }
 }

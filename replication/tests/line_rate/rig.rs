@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft_adapters::engine::{
     AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, LogId, Replica, SnapshotMeta, SnapshotReply,
-    StoreId, Vote, VoteReply, VoteRequest,
+    StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
 };
 use openraft_adapters::{
     AppendEntriesRequest, AppendStream, Entry, EntryPayload, EntryRange, Env, NetworkError, RaftLogReader,
@@ -177,6 +177,14 @@ fn down() -> NetworkError {
 #[async_trait]
 impl RaftNetwork<Types> for Network {
     async fn vote(&self, _: VoteRequest<u64>, _: Duration) -> Result<VoteReply<u64>, NetworkError> {
+        Err(down())
+    }
+
+    async fn timeout_now(
+        &self,
+        _: TimeoutNowRequest<u64>,
+        _: Duration,
+    ) -> Result<TimeoutNowReply<u64>, NetworkError> {
         Err(down())
     }
 

@@ -12,7 +12,10 @@ use openraft_adapters::{
     AppendEntriesRequest, AppendStream, Env, NetworkError, RaftNetwork, RaftNetworkFactory, RaftServer,
     ServerError, SnapshotHeaderOf, SnapshotReplyOf, SnapshotSource,
 };
-use openraft_engine::{AppendReply, BasicNode, HeartbeatReply, HeartbeatRequest, VoteReply, VoteRequest};
+use openraft_engine::{
+    AppendReply, BasicNode, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply,
+    VoteRequest,
+};
 use tokio::sync::mpsc;
 
 use super::Types;
@@ -171,6 +174,14 @@ impl RaftNetwork<Types> for Link {
     ) -> Result<HeartbeatReply<u64>, NetworkError> {
         self.network.shared.trace.saw_leader(request.vote);
         self.call(format!("{request:?}"), within, |server| server.heartbeat(request)).await
+    }
+
+    async fn timeout_now(
+        &self,
+        request: TimeoutNowRequest<u64>,
+        within: Duration,
+    ) -> Result<TimeoutNowReply<u64>, NetworkError> {
+        self.call(format!("{request:?}"), within, |server| server.timeout_now(request)).await
     }
 
     async fn append(&self, request: AppendEntriesRequest<Types>, within: Duration) -> AppendAnswer {

@@ -161,7 +161,7 @@ async fn publish(cluster: &Cluster, rafts: &Rafts) {
 async fn fault(cluster: &mut Cluster, network: &Network, chance: &Chance, trace: &Trace) {
     let ids = cluster.ids();
     let id = chance.draw(|rng| *ids.choose(rng).expect("there are nodes"));
-    let kind = chance.draw(|rng| rng.random_range(0..10));
+    let kind = chance.draw(|rng| rng.random_range(0..11));
     match kind {
         0..=1 => cluster.crash(id).await,
         2..=3 => {
@@ -191,6 +191,13 @@ async fn fault(cluster: &mut Cluster, network: &Network, chance: &Chance, trace:
             let lose = chance.draw(|rng| rng.random_range(4..60));
             trace.note(format!("links are whole; one message in {lose} is lost"));
             network.heal(lose);
+        }
+        9 => {
+            if let Some(raft) = cluster.raft(id) {
+                trace.note(format!("n{id} is to hand over"));
+                // Whether it does is its own business.
+                let _ = Env::tokio().timeout(Duration::from_millis(50), raft.transfer_leader(None)).await;
+            }
         }
         _ => {
             if let Some(raft) = cluster.raft(id) {

@@ -11,3 +11,4 @@ mod lies;
 mod pre_votes;
 mod reads;
 mod snapshots;
+mod transfers;

@@ -5,8 +5,8 @@ use rand::rngs::SmallRng;
 
 use super::super::bench::Entry;
 use crate::{
-    AppendHeader, AppendResult, HeartbeatReply, HeartbeatRequest, SnapshotHeader, Vote, VoteReply,
-    VoteRequest,
+    AppendHeader, AppendResult, HeartbeatReply, HeartbeatRequest, SnapshotHeader, TimeoutNowRequest, Vote,
+    VoteReply, VoteRequest,
 };
 
 /// Names a message of a replication task, so that its reply finds the way back.
@@ -24,6 +24,7 @@ pub(super) struct Stamp {
 pub(super) enum Message {
     VoteRequest(VoteRequest<u64>),
     VoteReply(Vote<u64>, VoteReply<u64>),
+    TimeoutNow(TimeoutNowRequest<u64>),
     Heartbeat(Stamp, HeartbeatRequest<u64>),
     HeartbeatReply(Stamp, HeartbeatReply<u64>),
     Append(Stamp, AppendHeader<u64>, Vec<Entry>),

@@ -41,6 +41,8 @@ enum Caller {
     Candidate(u64, crate::Vote<u64>),
     Read(u64),
     Initialize,
+    /// Somebody to whom only that there is an answer matters.
+    Anybody,
 }
 
 #[derive(Debug)]
@@ -144,6 +146,11 @@ impl Node {
     }
 
     /// Reads; `floor` leading entries are known to be committed somewhere.
+    pub(super) fn transfer(&mut self, now: Timestamp) {
+        let token = self.caller(Caller::Anybody);
+        self.engine.transfer_leader(now, token, None);
+    }
+
     pub(super) fn read(&mut self, now: Timestamp, floor: u64) {
         let token = self.caller(Caller::Read(floor));
         self.engine.read_index(now, vec![token]);
@@ -216,6 +223,10 @@ impl Node {
             Message::VoteRequest(request) => {
                 let token = self.caller(Caller::Candidate(from, request.vote));
                 self.engine.handle_vote_request(now, token, request);
+            }
+            Message::TimeoutNow(request) => {
+                let token = self.caller(Caller::Anybody);
+                self.engine.handle_timeout_now(now, token, request);
             }
             Message::VoteReply(asked, reply) => self.engine.handle_vote_reply(now, asked, reply),
             Message::Heartbeat(stamp, request) => {
@@ -338,6 +349,9 @@ impl Node {
             }
             Command::Respond { token, reply } => self.answer(token, reply, oracle),
             Command::ReplicateCommitted { committed } => self.store.committed = Some(committed),
+            Command::SendTimeoutNow { to, node: (), request } => {
+                self.out.push(Envelope { from: self.id, to, message: Message::TimeoutNow(request) });
+            }
             Command::ReplicateInputEntries { .. } | Command::AbandonWrites { .. } => {}
         }
     }
@@ -368,6 +382,7 @@ impl Node {
                     assert!(self.store.machine.len() as u64 > read.index, "and is of what is applied");
                 }
             }
+            (Caller::Anybody, Reply::TimeoutNow(_) | Reply::Transfer(_)) => {}
             (Caller::Candidate(to, asked), Reply::Vote(reply)) => {
                 // Meanwhile the candidate may have become the leader, under a title that is still on its way to the disk.
                 if reply.granted && !reply.pre_vote {

@@ -111,7 +111,11 @@ impl World {
             }
             760..860 => self.work(i),
             860..920 => self.propose(i),
-            920..950 => {
+            920..925 => {
+                self.nodes[i].transfer(self.now);
+                self.settle(i);
+            }
+            925..950 => {
                 let floor = self.oracle.committed_end();
                 self.nodes[i].read(self.now, floor);
                 self.settle(i);
@@ -149,7 +153,7 @@ impl World {
             let leader = (0..self.nodes.len()).find(|i| {
                 let engine = &self.nodes[*i].engine;
                 let outdone = self.nodes.iter().any(|other| other.engine.vote() > engine.vote());
-                engine.role() == ServerState::Leader && !outdone
+                engine.role() == ServerState::Leader && !outdone && !engine.holds_proposals()
             });
             if let Some(leader) = leader {
                 if !proposed {
