@@ -28,6 +28,8 @@ mod start;
 mod state_machine;
 mod tail;
 
+pub use openraft_engine as engine;
+
 pub use config::{Config, InvalidConfig};
 pub use error::{
     Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError, TransferError, WriteError,

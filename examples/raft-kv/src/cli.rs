@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Delete(DeleteOptions),
     /// Show what every endpoint says of itself.
     Status(StatusOptions),
+    /// Hand leadership to another node, so that the one that leads can be stopped without a gap in service.
+    TransferLeader(TransferOptions),
     /// Write many keys from a file or standard input.
     ///
     /// Every key is written once, with its last value in the input, and a write whose outcome is unknown is sent again
@@ -113,6 +115,15 @@ pub(crate) struct DeleteOptions {
     pub(crate) cluster: ClusterOptions,
     /// The key.
     pub(crate) key: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TransferOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// The id of the node that is to lead; without it, the one that holds most of the log.
+    #[arg(long)]
+    pub(crate) to: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -68,6 +68,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Get(options) => client::commands::get(options).await,
         Command::Delete(options) => client::commands::delete(options).await,
         Command::Status(options) => client::commands::status(options).await,
+        Command::TransferLeader(options) => client::commands::transfer_leader(options).await,
         Command::Import(options) => client::import::import(options).await,
         Command::Export(options) => client::export::export(options).await,
     }

@@ -11,6 +11,8 @@ pub(crate) const STATUS_PATH: &str = "/v1/status";
 pub(crate) const EXPORT_PATH: &str = "/v1/export";
 /// The leader's read index, which followers ask for.
 pub(crate) const READ_INDEX_PATH: &str = "/v1/read-index";
+/// Where leadership is handed over.
+pub(crate) const TRANSFER_PATH: &str = "/v1/transfer-leader";
 
 /// A request with this header is answered by the node that receives it or by `not_leader`; without it, a node that
 /// does not lead passes the request on. Nodes set it on what they pass on, so that a request hops once; the client
@@ -67,6 +69,8 @@ pub(crate) enum ErrorCode {
     Stopped,
     /// The node is not ready to serve.
     NotReady,
+    /// Leadership was not handed over; the leader leads on.
+    TransferFailed,
     /// A code this version does not know.
     #[serde(other)]
     Other,
@@ -91,6 +95,13 @@ pub(crate) struct WriteAnswer {
     pub(crate) log_index: u64,
     /// Whether the key had a value before.
     pub(crate) existed: bool,
+}
+
+/// The answer when leadership was handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TransferAnswer {
+    /// Who led before.
+    pub(crate) from: u64,
 }
 
 /// The answer to a follower that wants to read.

@@ -32,6 +32,7 @@ pub(super) fn http_status(code: ErrorCode) -> StatusCode {
         ErrorCode::BadKey | ErrorCode::BadQuery | ErrorCode::BadBody => StatusCode::BAD_REQUEST,
         ErrorCode::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotLeader => StatusCode::MISDIRECTED_REQUEST,
+        ErrorCode::TransferFailed => StatusCode::CONFLICT,
         ErrorCode::NotProposed | ErrorCode::OutcomeUnknown | ErrorCode::ReadTimedOut => {
             StatusCode::GATEWAY_TIMEOUT
         }

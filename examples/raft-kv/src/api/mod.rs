@@ -4,23 +4,24 @@
 //!
 //! - `errors`: every error as JSON with its status.
 //! - `leader`: how a request that needs the leader gets there, whichever node received it.
-//! - `kv`: put, get, delete; `export`: everything; `status`: what the node says of itself.
+//! - `kv`: put, get, delete; `export`: everything; `status`: what the node says of itself; `transfer`: another leader.
 
 mod errors;
 mod export;
 mod kv;
 mod leader;
 mod status;
+mod transfer;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 
 use crate::node::Node;
-use crate::wire::{EXPORT_PATH, ErrorCode, READ_INDEX_PATH, STATUS_PATH};
+use crate::wire::{EXPORT_PATH, ErrorCode, READ_INDEX_PATH, STATUS_PATH, TRANSFER_PATH};
 
 use errors::ApiError;
 
@@ -35,6 +36,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route(EXPORT_PATH, get(export::export))
         .route(READ_INDEX_PATH, get(export::read_index))
         .route(STATUS_PATH, get(status::status))
+        .route(TRANSFER_PATH, post(transfer::transfer))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .fallback(unknown_route)
@@ -46,7 +48,8 @@ async fn unknown_route(method: Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::UnknownRoute,
         format!(
-            "there is no {method} {}; there are /v1/kv/KEY, /v1/status, /v1/export, /healthz and /readyz",
+            "there is no {method} {}; there are /v1/kv/KEY, /v1/status, /v1/export, \
+             /v1/transfer-leader, /healthz and /readyz",
             uri.path()
         ),
     )
@@ -55,7 +58,10 @@ async fn unknown_route(method: Method, uri: Uri) -> ApiError {
 async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::MethodNotAllowed,
-        format!("{} does not take {method}; keys take GET, PUT and DELETE, all else takes GET", uri.path()),
+        format!(
+            "{} does not take {method}; keys take GET, PUT and DELETE, a transfer takes POST, all else GET",
+            uri.path()
+        ),
     )
 }
 

@@ -1,16 +1,16 @@
-//! `put`, `get`, `delete` and `status`.
+//! `put`, `get`, `delete`, `status` and `transfer-leader`.
 
 use std::io::{Read, Write};
 
 use axum::http::Method;
 use bytes::Bytes;
 
-use crate::cli::{DeleteOptions, GetOptions, PutOptions, StatusOptions};
+use crate::cli::{DeleteOptions, GetOptions, PutOptions, StatusOptions, TransferOptions};
 use crate::exit::{Failure, say};
 use crate::http::{Answer, Call};
 use crate::limits;
 use crate::table;
-use crate::wire::{self, ErrorBody, ErrorCode, NodeStatus, WriteAnswer};
+use crate::wire::{self, ErrorBody, ErrorCode, NodeStatus, TransferAnswer, WriteAnswer};
 
 use super::{CallError, Client, Repeat};
 
@@ -71,6 +71,21 @@ pub(crate) async fn get(options: GetOptions) -> Result<(), Failure> {
         .and_then(|()| out.write_all(end))
         .and_then(|()| out.flush())
         .map_err(|e| Failure::error(format!("standard output cannot be written: {e}")))
+}
+
+/// Hands leadership over.
+pub(crate) async fn transfer_leader(options: TransferOptions) -> Result<(), Failure> {
+    let path =
+        options.to.map_or(wire::TRANSFER_PATH.to_owned(), |to| format!("{}?to={to}", wire::TRANSFER_PATH));
+    let call = Call::new(Method::POST, path);
+    let answered = options.cluster.client().call(&call, Repeat::Freely).await?;
+    let answer: TransferAnswer = serde_json::from_slice(&answered.answer.body).map_err(|e| {
+        Failure::error(format!("leadership is handed over, but the answer is not understood: {e}"))
+    })?;
+    match options.to {
+        Some(to) if to == answer.from => say(&format!("ok, node {to} leads already\n")),
+        _ => say(&format!("ok, node {} leads no more\n", answer.from)),
+    }
 }
 
 /// Prints what every endpoint says of itself.

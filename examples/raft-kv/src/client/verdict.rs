@@ -59,7 +59,8 @@ pub(crate) fn judge(result: Result<Answer, HttpError>, repeat: Repeat) -> Verdic
         | ErrorCode::BadKey
         | ErrorCode::ValueTooLarge
         | ErrorCode::BadQuery
-        | ErrorCode::BadBody => Verdict::Stop(CallError::Refused(body)),
+        | ErrorCode::BadBody
+        | ErrorCode::TransferFailed => Verdict::Stop(CallError::Refused(body)),
         ErrorCode::Other if answer.status.is_client_error() => Verdict::Stop(CallError::Refused(body)),
         ErrorCode::Other => maybe_done(body.message, repeat),
     }

@@ -36,6 +36,21 @@ fn the_client_prints_bare_values_and_says_what_is_missing() {
 }
 
 #[test]
+fn leadership_is_handed_over_by_request_to_whichever_node_it_goes() {
+    let (cluster, started) = Cluster::start(&[]);
+    let target = started.leader % 3 + 1;
+    let other = target % 3 + 1;
+    let output = cluster.client_of(cluster.address(other), "transfer-leader", &["--to", &target.to_string()]);
+    assert_eq!(stdout_of(&output), format!("ok, node {} leads no more\n", started.leader));
+    eventually("the target to lead", || {
+        cluster.status(target).filter(|status| status["role"] == "leader").map(|_| ())
+    });
+    stdout_of(&cluster.client("put", &["k", "v"]));
+    assert_refused(&cluster.client("transfer-leader", &["--to", "9"]), 1, &["no such voter"]);
+    cluster.http(1, "POST", "/v1/transfer-leader?too=1", b"").error(400, "bad_query");
+}
+
+#[test]
 fn one_endpoint_is_enough_and_dead_ones_are_skipped() {
     let (mut cluster, started) = Cluster::start(&[]);
     let follower = started.leader % 3 + 1;
