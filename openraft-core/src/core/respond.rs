@@ -151,6 +151,15 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 metrics.state = ServerState::Follower;
             }
         });
+        let mut queued = std::mem::take(&mut self.work.held);
+        queued.extend(std::iter::from_fn(|| self.io.writes.try_recv().ok()));
+        for write in queued {
+            let error = match fatal {
+                Fatal::Stopped => self.left_to_another(),
+                cause => WriteError::Fatal(cause.clone()),
+            };
+            self.refuse_write(write, error);
+        }
         for write in self.work.pending.take_from(0) {
             match fatal {
                 Fatal::Stopped => write.unknown("the node stopped after it had proposed the write"),

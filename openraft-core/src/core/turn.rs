@@ -226,7 +226,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         let mut batch = Vec::with_capacity(writes.len());
         for write in writes {
             let refused = if self.work.stopping.is_some() {
-                Some(WriteError::Fatal(Fatal::Stopped))
+                Some(self.left_to_another())
             } else if write.deadline <= now {
                 Some(WriteError::NotProposedInTime)
             } else {
@@ -272,7 +272,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         }
     }
 
-    fn refuse_write(&self, write: ClientWriteRequest<C>, error: WriteError<C>) {
+    /// What a stopping node says of a write that it has not proposed: whoever leads after it may take it.
+    pub(super) fn left_to_another(&self) -> WriteError<C> {
+        let next = self.engine.leader().filter(|leader| *leader != self.me.node_id);
+        WriteError::NotLeader(self.forward_to(next))
+    }
+
+    pub(super) fn refuse_write(&self, write: ClientWriteRequest<C>, error: WriteError<C>) {
         self.budget.release(write.weight);
         // The caller may have given up.
         let _ = write.tx.send(Err(error));
