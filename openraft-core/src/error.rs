@@ -1,6 +1,6 @@
 //! What a caller is told: one small enum for each operation.
 
-use openraft_adapters::{RaftTypeConfig, StorageError};
+use openraft_adapters::{MembershipOf, RaftTypeConfig, StorageError};
 use openraft_engine::Replica;
 
 use crate::InvalidConfig;
@@ -25,6 +25,14 @@ pub enum Fatal {
 pub struct ForwardToLeader<C: RaftTypeConfig> {
     /// The leader, with what the membership says of it.
     pub leader: Option<(C::NodeId, C::Node)>,
+}
+
+impl<C: RaftTypeConfig> ForwardToLeader<C> {
+    /// The leader with what `membership` says of it.
+    pub(crate) fn of(membership: &MembershipOf<C>, leader: Option<C::NodeId>) -> Self {
+        let nodes = membership.nodes();
+        Self { leader: leader.and_then(|id| nodes.get(&id).map(|member| (id, member.node.clone()))) }
+    }
 }
 
 /// Why a write has no reply. All but [`OutcomeUnknown`](WriteError::OutcomeUnknown) and
@@ -91,7 +99,10 @@ pub enum ReadIndexError<C: RaftTypeConfig> {
 /// Why leadership was not handed over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError<C: RaftTypeConfig> {
-    /// It cannot be, or was not in time.
+    /// Ask the leader.
+    #[error(transparent)]
+    NotLeader(#[from] ForwardToLeader<C>),
+    /// It cannot be, or was not in time; this node leads on.
     #[error(transparent)]
     Refused(openraft_engine::TransferRefused<C::NodeId>),
     /// The node has stopped.

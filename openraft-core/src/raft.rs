@@ -7,7 +7,7 @@ use openraft_adapters::{
     Env, LogIdOf, RaftLogStorage, RaftNetworkFactory, RaftStateMachine, RaftTypeConfig, ReplicaOf,
     proposal_weight,
 };
-use openraft_engine::{InitialNodes, ReadRefused};
+use openraft_engine::{InitialNodes, ReadRefused, TransferRefused};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::budget::Budget;
@@ -177,11 +177,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     }
 
     fn forward_to(&self, leader: Option<C::NodeId>) -> ForwardToLeader<C> {
-        let metrics = self.shared.metrics.borrow();
-        let nodes = metrics.membership.membership.nodes();
-        ForwardToLeader {
-            leader: leader.and_then(|id| nodes.get(&id).map(|member| (id, member.node.clone()))),
-        }
+        ForwardToLeader::of(&self.shared.metrics.borrow().membership.membership, leader)
     }
 
     /// Hands leadership to the voter `to`, or to the one that answers and holds most of the log (thesis 3.10). On return
@@ -198,6 +194,7 @@ impl<C: RaftTypeConfig> Raft<C> {
         let (tx, rx) = oneshot::channel();
         self.send(RaftMsg::TransferLeader { to, tx })?;
         match rx.await {
+            Ok(Err(TransferRefused::NotLeader { leader })) => Err(self.forward_to(leader).into()),
             Ok(result) => result.map_err(TransferError::Refused),
             Err(_) => Err(TransferError::Fatal(self.cause().await)),
         }

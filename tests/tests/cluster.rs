@@ -226,7 +226,7 @@ async fn leadership_is_handed_over_under_load_and_no_write_is_lost_or_of_unknown
     let reply = cluster.raft(target).client_write("after".into()).await.unwrap();
     assert_eq!(reply.reply, acknowledged);
     let again = cluster.raft(old).transfer_leader(None).await;
-    assert!(matches!(again, Err(TransferError::Refused(_))), "{again:?}");
+    assert!(matches!(again, Err(TransferError::NotLeader(_))), "{again:?}");
 }
 
 #[tokio::test(start_paused = true)]

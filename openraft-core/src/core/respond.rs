@@ -77,10 +77,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
 
     /// The leader, as a caller needs it.
     pub(super) fn forward_to(&self, leader: Option<C::NodeId>) -> ForwardToLeader<C> {
-        let nodes = self.engine.membership().membership.nodes();
-        ForwardToLeader {
-            leader: leader.and_then(|id| nodes.get(&id).map(|member| (id, member.node.clone()))),
-        }
+        ForwardToLeader::of(&self.engine.membership().membership, leader)
     }
 
     /// Answers the writes from index `since` on: this node leads no more, and they may yet commit.

@@ -7,8 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
-use openraft_core::engine::TransferRefused;
-use openraft_core::{ForwardToLeader, Raft, TransferError};
+use openraft_core::{Raft, TransferError};
 use serde::Deserialize;
 
 use crate::http::Call;
@@ -59,12 +58,7 @@ impl AtLeader for TransferQuery {
         }
         match raft.transfer_leader(self.to).await {
             Ok(()) => Ok(Local::Done(TransferAnswer { from: me })),
-            Err(TransferError::Refused(TransferRefused::NotLeader { leader })) => {
-                let membership = raft.metrics().borrow().membership.clone();
-                let nodes = membership.membership.nodes();
-                let leader = leader.and_then(|id| nodes.get(&id).map(|member| (id, member.node.clone())));
-                Ok(Local::NotLeader(ForwardToLeader { leader }))
-            }
+            Err(TransferError::NotLeader(forward)) => Ok(Local::NotLeader(forward)),
             Err(TransferError::Refused(refused)) => {
                 Err(ApiError::new(ErrorCode::TransferFailed, refused.to_string()))
             }
