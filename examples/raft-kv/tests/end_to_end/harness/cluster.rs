@@ -30,11 +30,13 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -{name} {pid} failed");
 }
 
-/// A free address. Every cluster has a loopback address of its own where the system has more than one, so that no
+/// Three free addresses. Every cluster has a loopback address of its own where the system has more than one, so that no
 /// outgoing connection can take the port of a node that is down for a moment.
-fn free_address(host: Ipv4Addr) -> String {
-    let listener = TcpListener::bind((host, 0)).or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
-    listener.local_addr().unwrap().to_string()
+fn free_addresses(host: Ipv4Addr) -> Vec<String> {
+    let bind = || TcpListener::bind((host, 0)).or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
+    // All are held until all are chosen: a port given back may be given out again at once.
+    let held: Vec<TcpListener> = (0..3).map(|_| bind()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
 }
 
 fn own_host() -> Ipv4Addr {
@@ -50,7 +52,7 @@ impl Cluster {
         let host = own_host();
         Self {
             dir: tempfile::tempdir().unwrap(),
-            addresses: (0..3).map(|_| free_address(host)).collect(),
+            addresses: free_addresses(host),
             nodes: vec![None, None, None],
             options: options.iter().map(|option| (*option).to_owned()).collect(),
         }
