@@ -31,12 +31,13 @@ pub use command::{
     Command, InitializeError, OwnPayload, ReadRefused, ReplicationTarget, Reply, TransferRefused,
 };
 pub use config::{ConfigError, EngineConfig};
-pub use engine::{Engine, NotProposed, Proposed, ReplicationReport, RestartState, ServerState};
+pub use engine::{Engine, NotProposed, Promised, Proposed, ReplicationReport, RestartState, ServerState};
 pub use log_id::{LeaderId, LogId, LogIdOptionExt};
 pub use membership::{InvalidMembership, Member, Membership, StoredMembership};
 pub use message::{
-    AppendHeader, AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, RaftEntry, SnapshotHeader,
-    SnapshotMeta, SnapshotReply, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+    AppendHeader, AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, RaftEntry, ReadIndexReply,
+    ReadIndexRequest, SnapshotHeader, SnapshotMeta, SnapshotReply, StateHash, TimeoutNowReply,
+    TimeoutNowRequest, VoteReply, VoteRequest,
 };
 pub use node::{BasicNode, ClusterId, InitialNodes, Node, NodeId, Replica, StoreId};
 pub use progress::{Aim, AppendPlan, Progress, ProgressState, ProgressWindows, ReplyEffect, UntruthfulReply};

@@ -5,13 +5,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LogId, Replica, StoreId};
+use crate::{LeaderId, LogId, Replica, StoreId};
 
 /// What the log says of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Member<N> {
+pub struct Member<NID, N> {
     /// The only store whose votes and acknowledgements count for this node.
     pub store_id: StoreId,
+    /// The entry that admitted this store. Of two stores of one node the one admitted later is the node; the other was
+    /// removed before.
+    pub admitted: LogId<NID>,
     /// Its address and whatever else the application keeps of it.
     pub node: N,
     /// Whether a learner is to become a voter by itself once it has caught up.
@@ -30,16 +33,17 @@ pub struct Member<N> {
 ))]
 pub struct Membership<NID: Ord, N> {
     voters: Vec<BTreeSet<NID>>,
-    nodes: BTreeMap<NID, Member<N>>,
+    nodes: BTreeMap<NID, Member<NID, N>>,
     remaining: BTreeSet<NID>,
 }
 
-impl<NID: Ord + Copy, N: Clone> Membership<NID, N> {
-    /// A uniform membership in which every given node votes.
+impl<NID: Ord + Copy + Default, N: Clone> Membership<NID, N> {
+    /// A uniform membership in which every given node votes, admitted by the entry at index 0 that states it.
     pub fn new_initial(nodes: impl IntoIterator<Item = (NID, StoreId, N)>) -> Self {
-        let nodes: BTreeMap<NID, Member<N>> = nodes
+        let admitted = LogId { leader_id: LeaderId::default(), index: 0 };
+        let nodes: BTreeMap<NID, Member<NID, N>> = nodes
             .into_iter()
-            .map(|(id, store_id, node)| (id, Member { store_id, node, promote: false }))
+            .map(|(id, store_id, node)| (id, Member { store_id, admitted, node, promote: false }))
             .collect();
         let voters: BTreeSet<NID> = nodes.keys().copied().collect();
         Self { remaining: voters.clone(), voters: vec![voters], nodes }
@@ -52,7 +56,7 @@ impl<NID: Ord + Copy, N: Clone> Membership<NID, N> {
     /// known.
     pub fn try_new(
         voters: Vec<BTreeSet<NID>>,
-        nodes: BTreeMap<NID, Member<N>>,
+        nodes: BTreeMap<NID, Member<NID, N>>,
         remaining: BTreeSet<NID>,
     ) -> Result<Self, InvalidMembership> {
         let membership = Self { voters, nodes, remaining };
@@ -62,7 +66,7 @@ impl<NID: Ord + Copy, N: Clone> Membership<NID, N> {
 
     /// A membership such as only a peer can send: nothing of it is checked.
     #[cfg(test)]
-    pub(crate) fn unchecked(voters: Vec<BTreeSet<NID>>, nodes: BTreeMap<NID, Member<N>>) -> Self {
+    pub(crate) fn unchecked(voters: Vec<BTreeSet<NID>>, nodes: BTreeMap<NID, Member<NID, N>>) -> Self {
         Self { voters, nodes, remaining: BTreeSet::new() }
     }
 
@@ -94,7 +98,7 @@ impl<NID: Ord + Copy, N: Clone> Membership<NID, N> {
     }
 
     /// Every known node, voter or learner.
-    pub fn nodes(&self) -> &BTreeMap<NID, Member<N>> {
+    pub fn nodes(&self) -> &BTreeMap<NID, Member<NID, N>> {
         &self.nodes
     }
 

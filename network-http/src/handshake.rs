@@ -167,7 +167,9 @@ mod tests {
     fn another_wire_version_is_refused_before_the_hello_is_read() {
         let frame = frame(Kind::Hello, WIRE_VERSION + 1, &"whatever a later version may say");
         let refusal = judge_hello(&me(), true, &frame).unwrap_err();
-        assert!(refusal.reason.contains("version 1 of the wire format, and you version 2"), "{refusal:?}");
+        let (mine, theirs) = (WIRE_VERSION, WIRE_VERSION + 1);
+        let words = format!("version {mine} of the wire format, and you version {theirs}");
+        assert!(refusal.reason.contains(&words), "{refusal:?}");
     }
 
     #[test]

@@ -72,6 +72,10 @@ pub struct ReplicationContext<C: RaftTypeConfig> {
     pub session: u64,
     /// The leader itself.
     pub me: ReplicaOf<C>,
+    /// The entry that admitted the leader's store, as its log says.
+    pub admitted: Option<LogIdOf<C>>,
+    /// The promise that every message asks for.
+    pub promise: Duration,
     /// The leader's committed vote, under which everything is sent.
     pub vote: VoteOf<C>,
     /// The last entry of the leader's log when it was elected, before any of its own: where the task begins to probe,

@@ -203,6 +203,7 @@ impl<C: RaftTypeConfig> LineRate<C> {
         }
         self.latest.last = update.last;
         self.latest.committed = update.committed;
+        self.latest.state_hash = update.state_hash;
         self.latest.position = self.latest.position.max(update.position);
         self.control.due |= update.heartbeat;
     }

@@ -1,14 +1,16 @@
 //! What the task makes of answers, of broken pipes and of what it has read.
 
+use std::time::Duration;
+
 use openraft_adapters::engine::{
-    AppendReply, AppendResult, HeartbeatReply, LogIdOptionExt, Replica, ReplyEffect, SnapshotReply,
+    AppendReply, AppendResult, HeartbeatReply, LogIdOptionExt, Promised, Replica, ReplyEffect, SnapshotReply,
     Timestamp, Vote,
 };
 use openraft_adapters::{LogIdOf, NetworkError, RaftTypeConfig};
 
 use crate::fetch::{FetchError, Fetched};
 use crate::line_rate_loop::{LineRate, SnapshotStep};
-use crate::update::greater_vote;
+use crate::update::{greater_vote, later_promise};
 
 impl<C: RaftTypeConfig> LineRate<C> {
     pub(crate) fn on_heartbeat_reply(
@@ -29,7 +31,7 @@ impl<C: RaftTypeConfig> LineRate<C> {
         self.control.backoff.clear();
         self.on_reached(now);
         if self.see_vote(reply.vote) && reply.accepted {
-            self.confirm(self.control.sent.position, reply.position);
+            self.confirm(self.control.sent.position, reply.position, reply.promised);
             if self.pipe.sent.is_empty() {
                 // The way to the follower is open again.
                 self.pipe.backoff.shorten(now);
@@ -52,7 +54,7 @@ impl<C: RaftTypeConfig> LineRate<C> {
         // Under another vote than ours nothing is said of our log.
         let result = if self.see_vote(reply.vote) { reply.result } else { AppendResult::HigherVote };
         if !matches!(result, AppendResult::HigherVote | AppendResult::Refused) {
-            self.confirm(sent.position, reply.position);
+            self.confirm(sent.position, reply.position, reply.promised);
         }
         match self.progress.on_reply(result) {
             Ok(ReplyEffect::Matched) => self.pipe.backoff.clear(),
@@ -183,11 +185,11 @@ impl<C: RaftTypeConfig> LineRate<C> {
         }
         match reply.result {
             AppendResult::Matched(matched) => {
-                self.confirm(position, reply.position);
+                self.confirm(position, reply.position, Duration::ZERO);
                 matched == last || matched.next_index() > last.next_index()
             }
             AppendResult::Busy | AppendResult::Conflict { .. } => {
-                self.confirm(position, reply.position);
+                self.confirm(position, reply.position, Duration::ZERO);
                 false
             }
             AppendResult::HigherVote | AppendResult::Refused => false,
@@ -215,10 +217,17 @@ impl<C: RaftTypeConfig> LineRate<C> {
         vote == self.ctx.vote
     }
 
-    /// A reply under our vote confirms the position of the message that it answers, and no other.
-    fn confirm(&mut self, sent: u64, answered: u64) {
-        if sent == answered {
-            self.report.confirmed = self.report.confirmed.max(sent);
+    /// A reply under our vote confirms the position of the message that it answers, and no other; what it promises
+    /// counts for no more than was asked.
+    fn confirm(&mut self, sent: u64, answered: u64, promised: Duration) {
+        if sent != answered {
+            return;
+        }
+        self.report.confirmed = self.report.confirmed.max(sent);
+        let within = promised.min(self.ctx.promise);
+        if !within.is_zero() {
+            self.report.promised =
+                later_promise(self.report.promised, Some(Promised { position: sent, within }));
         }
     }
 

@@ -42,9 +42,13 @@ impl<C: RaftTypeConfig> LineRate<C> {
         }
         let request = HeartbeatRequest {
             from: self.ctx.me,
+            admitted: self.ctx.admitted,
+            to: self.ctx.target.store_id,
             vote: self.ctx.vote,
             committed: self.committed_there(),
             position: self.latest.position,
+            promise: self.ctx.promise,
+            state_hash: self.latest.state_hash,
         };
         self.control.due = false;
         self.control.sent = Sent { position: request.position, at: now };
@@ -74,10 +78,13 @@ impl<C: RaftTypeConfig> LineRate<C> {
         let (prev, last, bytes) = (load.prev, load.last(), load.entries.weight());
         let header = AppendHeader {
             from: self.ctx.me,
+            admitted: self.ctx.admitted,
+            to: self.ctx.target.store_id,
             vote: self.ctx.vote,
             prev_log_id: prev,
             committed: self.latest.committed,
             position: self.latest.position,
+            promise: self.ctx.promise,
         };
         let stream = self
             .pipe
@@ -110,7 +117,14 @@ impl<C: RaftTypeConfig> LineRate<C> {
         self.progress.on_snapshot_chosen(last);
         let position = self.latest.position;
         self.position_sent = self.position_sent.max(position);
-        let header = SnapshotHeader { from: self.ctx.me, vote: self.ctx.vote, position, meta: snapshot.meta };
+        let header = SnapshotHeader {
+            from: self.ctx.me,
+            admitted: self.ctx.admitted,
+            to: self.ctx.target.store_id,
+            vote: self.ctx.vote,
+            position,
+            meta: snapshot.meta,
+        };
         let (network, within) = (self.ctx.network.clone(), self.ctx.config.snapshot_timeout);
         self.snapshot = Some(Box::pin(async move {
             let reply = network.snapshot(header, snapshot.source, within).await;

@@ -1,6 +1,6 @@
 //! What core and replication task tell one another, and how two tellings become one.
 
-use openraft_adapters::engine::{LogId, LogIdOptionExt, NodeId, Replica, Vote};
+use openraft_adapters::engine::{LogId, LogIdOptionExt, NodeId, Promised, Replica, StateHash, Vote};
 use openraft_adapters::{LogIdOf, RaftTypeConfig};
 
 use crate::Join;
@@ -20,6 +20,8 @@ pub struct LeaderUpdate<C: RaftTypeConfig> {
     /// Send a heartbeat with `position` at once, even if an append carries it too: the reply to a heartbeat waits for
     /// neither data on the wire nor the follower's disk.
     pub heartbeat: bool,
+    /// The leader's latest state hash; heartbeats carry it.
+    pub state_hash: Option<StateHash>,
     /// The task is to end.
     pub stop: bool,
 }
@@ -27,7 +29,15 @@ pub struct LeaderUpdate<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> LeaderUpdate<C> {
     /// The update that ends the task of `session`.
     pub fn stop(session: u64) -> Self {
-        Self { session, last: None, committed: None, position: 0, heartbeat: false, stop: true }
+        Self {
+            session,
+            last: None,
+            committed: None,
+            position: 0,
+            heartbeat: false,
+            state_hash: None,
+            stop: true,
+        }
     }
 }
 
@@ -42,6 +52,7 @@ impl<C: RaftTypeConfig> Join for LeaderUpdate<C> {
         } else {
             self.last = newer.last;
             self.committed = newer.committed;
+            self.state_hash = newer.state_hash;
             self.position = self.position.max(newer.position);
             self.heartbeat |= newer.heartbeat;
         }
@@ -59,6 +70,8 @@ pub struct ReplicationUpdate<NID> {
     pub matched: Option<LogId<NID>>,
     /// The greatest position that the follower confirmed under the task's vote; 0 before the first.
     pub confirmed: u64,
+    /// The latest position for which the follower promised something, and what.
+    pub promised: Option<Promised>,
     /// A vote greater than the task's that the follower answered with.
     pub higher_vote: Option<Vote<NID>>,
     /// Whether the last message was answered.
@@ -78,6 +91,7 @@ impl<NID: NodeId> ReplicationUpdate<NID> {
             target,
             matched: None,
             confirmed: 0,
+            promised: None,
             higher_vote: None,
             reachable: true,
             needed: 0,
@@ -87,7 +101,7 @@ impl<NID: NodeId> ReplicationUpdate<NID> {
 }
 
 impl<NID: NodeId> Join for ReplicationUpdate<NID> {
-    /// Matched, confirmed and higher vote by maximum, the rest by the latest. Another session replaces all.
+    /// Matched, confirmed, the position promised for and higher vote by maximum, the rest by the latest. Another session replaces all.
     fn join(&mut self, newer: Self) {
         if newer.session != self.session || newer.target != self.target {
             *self = newer;
@@ -95,7 +109,9 @@ impl<NID: NodeId> Join for ReplicationUpdate<NID> {
         }
         let matched = greater_index(self.matched, newer.matched);
         let higher_vote = greater_vote(self.higher_vote, newer.higher_vote);
-        *self = Self { matched, confirmed: self.confirmed.max(newer.confirmed), higher_vote, ..newer };
+        let promised = later_promise(self.promised, newer.promised);
+        *self =
+            Self { matched, confirmed: self.confirmed.max(newer.confirmed), promised, higher_vote, ..newer };
     }
 }
 
@@ -107,6 +123,11 @@ pub(crate) fn greater_index<NID>(a: Option<LogId<NID>>, b: Option<LogId<NID>>) -
 /// Of two log ids of one log, the one less far on.
 pub(crate) fn lesser_index<NID>(a: Option<LogId<NID>>, b: Option<LogId<NID>>) -> Option<LogId<NID>> {
     if b.next_index() < a.next_index() { b } else { a }
+}
+
+/// Of two promises the one for the later position.
+pub(crate) fn later_promise(a: Option<Promised>, b: Option<Promised>) -> Option<Promised> {
+    [a, b].into_iter().flatten().max_by_key(|promised| promised.position)
 }
 
 /// The greater vote, and of two incomparable ones the first: either says that its reader leads no more.
@@ -131,6 +152,7 @@ mod tests {
             committed: None,
             position,
             heartbeat: false,
+            state_hash: None,
             stop: false,
         }
     }

@@ -77,6 +77,7 @@ impl RaftServer<T> for Server {
                 vote,
                 position,
                 result: AppendResult::Matched(request.entries.last_log_id()),
+                promised: Default::default(),
             })
         })
     }
@@ -95,8 +96,13 @@ impl RaftServer<T> for Server {
         request: HeartbeatRequest<u64>,
     ) -> BoxFuture<'static, Result<HeartbeatReply<u64>, ServerError>> {
         self.hear("heartbeat");
-        let reply =
-            HeartbeatReply { from: replica(self.id), vote: request.vote, position: 0, accepted: true };
+        let reply = HeartbeatReply {
+            from: replica(self.id),
+            vote: request.vote,
+            position: 0,
+            accepted: true,
+            ..Default::default()
+        };
         Box::pin(async move { Ok(reply) })
     }
 
@@ -111,6 +117,7 @@ impl RaftServer<T> for Server {
                 vote: request.vote,
                 granted: true,
                 last_log_id: None,
+                ..Default::default()
             }),
         };
         Box::pin(async move { reply })
@@ -180,17 +187,36 @@ fn connect(server: &Arc<Server>) -> (MemRouter<T>, Arc<dyn RaftNetwork<T>>) {
 }
 
 fn vote_request(term: u64) -> VoteRequest<u64> {
-    VoteRequest { pre_vote: false, from: replica(1), vote: Vote::new(term, 1), last_log_id: None }
+    VoteRequest {
+        pre_vote: false,
+        from: replica(1),
+        vote: Vote::new(term, 1),
+        last_log_id: None,
+        ..Default::default()
+    }
 }
 
 fn heartbeat() -> HeartbeatRequest<u64> {
-    HeartbeatRequest { from: replica(1), vote: Vote::new_committed(3, 1), committed: None, position: 0 }
+    HeartbeatRequest {
+        from: replica(1),
+        vote: Vote::new_committed(3, 1),
+        committed: None,
+        position: 0,
+        ..Default::default()
+    }
 }
 
 /// An append of one entry, with its index as the position.
 fn append(index: u64) -> AppendEntriesRequest<T> {
     let (vote, prev_log_id) = (Vote::new_committed(3, 1), None);
-    let header = AppendHeader { from: replica(1), vote, prev_log_id, committed: None, position: index };
+    let header = AppendHeader {
+        from: replica(1),
+        vote,
+        prev_log_id,
+        committed: None,
+        position: index,
+        ..Default::default()
+    };
     let entry = Entry::new(LogId::new(3, 1, index), EntryPayload::Normal(format!("e{index}")));
     AppendEntriesRequest { header, entries: EntryRange::from_entries(vec![entry]) }
 }
@@ -202,6 +228,8 @@ fn appends(indexes: Range<u64>) -> Vec<String> {
 fn snapshot_header() -> SnapshotHeaderOf<T> {
     let mut header = SnapshotHeaderOf::<T> {
         from: replica(1),
+        admitted: None,
+        to: Default::default(),
         vote: Vote::new_committed(3, 1),
         position: 4,
         meta: Default::default(),

@@ -70,8 +70,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     fn send_vote_requests(&mut self, vote: Vote<NID>, pre_vote: bool) {
-        let request =
-            VoteRequest { from: self.config.replica, pre_vote, vote, last_log_id: self.state.log.last() };
+        let request = VoteRequest {
+            from: self.config.replica,
+            admitted: self.admitted(),
+            pre_vote,
+            vote,
+            last_log_id: self.state.log.last(),
+            deposes: None,
+        };
         let me = self.id();
         let membership = &self.state.membership().membership;
         let voters = membership.voter_ids();

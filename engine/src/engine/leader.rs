@@ -1,6 +1,7 @@
 //! The leader's side: proposals, followers' reports, commit, heartbeats, and stepping down.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::state::{Follower, Leader, Role, Transfer};
 use super::{Engine, is_believable};
@@ -33,6 +34,15 @@ pub enum NotProposed<NID> {
     },
 }
 
+/// A follower's promise to vote for nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Promised {
+    /// The position of the message that it answered: the promise began no earlier than that was drawn.
+    pub position: u64,
+    /// For how long, on the follower's clock.
+    pub within: Duration,
+}
+
 /// What a replication task reports, joined over all that it learned since it last did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicationReport<NID> {
@@ -48,6 +58,8 @@ pub struct ReplicationReport<NID> {
     pub needed: u64,
     /// Whether the follower answers.
     pub reachable: bool,
+    /// The latest position for which it promised something, and what.
+    pub promised: Option<Promised>,
     /// A vote there that is greater than ours, if one was seen.
     pub higher_vote: Option<Vote<NID>>,
 }

@@ -13,9 +13,11 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
-pub use leader::{NotProposed, Proposed, ReplicationReport};
+pub use leader::{NotProposed, Promised, Proposed, ReplicationReport};
 pub use state::RestartState;
 use state::{Role, State, Timing};
+
+use std::time::Duration;
 
 use crate::{
     AppendReply, AppendResult, Command, EngineConfig, HeartbeatReply, LogId, LogIdOptionExt, Node, NodeId,
@@ -203,6 +205,16 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.order_apply();
     }
 
+    /// The entry that admitted this node's store to the cluster, as its own log says; `None` if it is no member.
+    pub fn admitted(&self) -> Option<LogId<NID>> {
+        let membership = &self.membership().membership;
+        membership
+            .nodes()
+            .get(&self.id())
+            .filter(|_| membership.knows(&self.config.replica))
+            .map(|me| me.admitted)
+    }
+
     fn id(&self) -> NID {
         self.config.replica.node_id
     }
@@ -298,17 +310,30 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             vote: self.state.vote,
             granted,
             last_log_id: self.state.log.last(),
+            removed: false,
         };
         self.respond(token, Reply::Vote(reply));
     }
 
     fn send_heartbeat_reply(&mut self, token: u64, position: u64, accepted: bool) {
-        let reply = HeartbeatReply { from: self.config.replica, vote: self.state.vote, position, accepted };
+        let reply = HeartbeatReply {
+            from: self.config.replica,
+            vote: self.state.vote,
+            position,
+            accepted,
+            promised: Duration::ZERO,
+        };
         self.respond(token, Reply::Heartbeat(reply));
     }
 
     fn send_append_reply(&mut self, token: u64, position: u64, result: AppendResult<NID>) {
-        let reply = AppendReply { from: self.config.replica, vote: self.state.vote, position, result };
+        let reply = AppendReply {
+            from: self.config.replica,
+            vote: self.state.vote,
+            position,
+            result,
+            promised: Duration::ZERO,
+        };
         self.respond(token, Reply::Append(reply));
     }
 

@@ -51,7 +51,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Tells the target, once, when it holds the whole log.
     pub(super) fn tell_target(&mut self) {
         let last_log_id = self.state.log.last();
-        let request = TimeoutNowRequest { from: self.config.replica, vote: self.state.vote, last_log_id };
+        let request = TimeoutNowRequest {
+            from: self.config.replica,
+            admitted: self.admitted(),
+            vote: self.state.vote,
+            last_log_id,
+        };
         let Role::Leader(leader) = &mut self.state.role else { return };
         let Some(transfer) = leader.transfer.as_mut().filter(|transfer| !transfer.told) else { return };
         let to = transfer.to;

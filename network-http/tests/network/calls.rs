@@ -15,7 +15,13 @@ use crate::fake::{self, LONG, T, heartbeat, identity, known, limits, listener, n
 async fn votes_and_heartbeats_are_answered() {
     let node = fake::node(2).await;
     let network = node.network();
-    let request = VoteRequest { pre_vote: false, from: replica(1), vote: Vote::new(3, 1), last_log_id: None };
+    let request = VoteRequest {
+        pre_vote: false,
+        from: replica(1),
+        vote: Vote::new(3, 1),
+        last_log_id: None,
+        ..Default::default()
+    };
     let reply = soon(network.vote(request, LONG)).await.unwrap();
     assert_eq!((reply.from, reply.vote, reply.granted), (replica(2), Vote::new(3, 1), true));
     assert_eq!(reply.last_log_id, Some(LogId::new(1, 1, 9)));

@@ -91,6 +91,7 @@ impl RaftServer<T> for FakeRaft {
             vote: request.header.vote,
             position: request.header.position,
             result: AppendResult::Matched(request.entries.last_log_id()),
+            promised: Default::default(),
         };
         let overloaded = self.overloaded.load(Ordering::SeqCst);
         async move {
@@ -105,7 +106,13 @@ impl RaftServer<T> for FakeRaft {
         request: HeartbeatRequest<u64>,
     ) -> BoxFuture<'static, Result<HeartbeatReply<u64>, ServerError>> {
         let HeartbeatRequest { vote, position, .. } = request;
-        let reply = HeartbeatReply { from: replica(self.node_id), vote, position, accepted: true };
+        let reply = HeartbeatReply {
+            from: replica(self.node_id),
+            vote,
+            position,
+            accepted: true,
+            ..Default::default()
+        };
         async move { Ok(reply) }.boxed()
     }
 
@@ -124,6 +131,7 @@ impl RaftServer<T> for FakeRaft {
             vote: request.vote,
             granted: true,
             last_log_id: Some(LogId::new(1, 1, 9)),
+            ..Default::default()
         };
         async move { Ok(reply) }.boxed()
     }
@@ -295,7 +303,13 @@ pub(crate) fn network_from(
 }
 
 pub(crate) fn heartbeat(position: u64) -> HeartbeatRequest<u64> {
-    HeartbeatRequest { from: replica(1), vote: Vote::new_committed(1, 1), committed: None, position }
+    HeartbeatRequest {
+        from: replica(1),
+        vote: Vote::new_committed(1, 1),
+        committed: None,
+        position,
+        ..Default::default()
+    }
 }
 
 /// An append of one entry of about `bytes` bytes at `index`.
@@ -308,6 +322,7 @@ pub(crate) fn append(index: u64, bytes: usize) -> AppendEntriesRequest<T> {
             prev_log_id: None,
             committed: None,
             position: index,
+            ..Default::default()
         },
         entries: EntryRange::from_entries(vec![entry]),
     }

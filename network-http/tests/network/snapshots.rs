@@ -39,7 +39,14 @@ fn source(bytes: usize) -> Source {
 
 fn header() -> SnapshotHeaderOf<T> {
     let meta = SnapshotMeta { last_log_id: Some(LogId::new(1, 1, 77)), ..SnapshotMeta::default() };
-    SnapshotHeaderOf::<T> { from: replica(1), vote: Vote::new_committed(1, 1), position: 5, meta }
+    SnapshotHeaderOf::<T> {
+        from: replica(1),
+        admitted: None,
+        to: Default::default(),
+        vote: Vote::new_committed(1, 1),
+        position: 5,
+        meta,
+    }
 }
 
 #[tokio::test]

@@ -149,6 +149,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             committed: self.engine.committed(),
             position: replicate.position,
             heartbeat: replicate.heartbeat,
+            state_hash: None,
             stop: false,
         }
     }
@@ -182,6 +183,8 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             session,
             last: target.last,
             me: self.me,
+            admitted: self.engine.admitted(),
+            promise: Duration::ZERO,
             vote: self.engine.vote(),
             env: self.env.clone(),
             network,

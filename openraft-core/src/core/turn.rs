@@ -211,6 +211,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 target: update.target,
                 matched: update.matched,
                 confirmed: update.confirmed,
+                promised: update.promised,
                 needed: update.needed,
                 reachable: update.reachable,
                 higher_vote: update.higher_vote,

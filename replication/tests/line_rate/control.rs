@@ -169,7 +169,14 @@ async fn a_greater_vote_in_an_append_reply_is_reported_and_its_match_is_not_beli
     rig.leader.log().ids.push(id(10));
     rig.update(|update| (update.last, update.position) = (Some(id(10)), 1)).await;
     let vote = Vote::new_committed(4, 3);
-    rig.answer_as(|position| AppendReply { from: TARGET, vote, position, result: matched(10) }).await;
+    rig.answer_as(|position| AppendReply {
+        from: TARGET,
+        vote,
+        position,
+        result: matched(10),
+        promised: Default::default(),
+    })
+    .await;
     let report = rig.report();
     assert_eq!((report.higher_vote, report.matched, report.confirmed), (Some(vote), Some(id(9)), 0));
 }

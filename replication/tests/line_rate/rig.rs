@@ -202,7 +202,13 @@ impl RaftNetwork<Types> for Network {
             return Err(down());
         }
         let accepted = peer.vote == request.vote;
-        Ok(HeartbeatReply { from: peer.from, vote: peer.vote, position: request.position, accepted })
+        Ok(HeartbeatReply {
+            from: peer.from,
+            vote: peer.vote,
+            position: request.position,
+            accepted,
+            ..Default::default()
+        })
     }
 
     async fn append(
@@ -354,6 +360,8 @@ impl Rig {
         let handle = spawn_replication(ReplicationContext {
             target: TARGET,
             session: SESSION,
+            admitted: None,
+            promise: Duration::ZERO,
             me: ME,
             vote: our_vote(),
             last,
@@ -420,7 +428,8 @@ impl Rig {
     /// Answers the oldest append that has no answer, under our vote.
     pub(crate) async fn answer(&self, result: AppendResult<u64>) {
         let (vote, from) = (our_vote(), TARGET);
-        self.answer_as(|position| AppendReply { from, vote, position, result }).await;
+        self.answer_as(|position| AppendReply { from, vote, position, result, promised: Duration::ZERO })
+            .await;
     }
 
     /// Answers the oldest append that has no answer.

@@ -88,6 +88,7 @@ async fn a_reply_from_another_store_counts_for_nothing() {
         vote: our_vote(),
         position,
         result: AppendResult::Matched(Some(id(9))),
+        promised: Default::default(),
     })
     .await;
     let report = rig.report();
@@ -118,7 +119,14 @@ async fn a_reply_confirms_the_position_of_its_own_message_and_no_other() {
     rig.leader.log().ids.push(id(10));
     rig.update(|update| (update.last, update.position) = (Some(id(10)), 5)).await;
     let result = AppendResult::Matched(Some(id(10)));
-    rig.answer_as(|_| AppendReply { from: TARGET, vote: our_vote(), position: 1000, result }).await;
+    rig.answer_as(|_| AppendReply {
+        from: TARGET,
+        vote: our_vote(),
+        position: 1000,
+        result,
+        promised: Default::default(),
+    })
+    .await;
     assert_eq!((rig.report().matched, rig.report().confirmed), (Some(id(10)), 0));
 }
 

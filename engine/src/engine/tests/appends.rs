@@ -187,6 +187,7 @@ fn an_append_that_finds_no_memory_is_busy_and_still_is_a_word_of_the_leader() {
         prev_log_id: Some(origin()),
         committed: None,
         position: 1,
+        ..Default::default()
     };
     let token = node.token();
     node.engine.handle_append_refused_busy(node.now, token, header);

@@ -221,6 +221,7 @@ impl Bench {
             from: replica(candidate),
             vote: Vote::new(term, candidate),
             last_log_id: last,
+            ..Default::default()
         };
         self.vote_request_of(request)
     }
@@ -246,7 +247,8 @@ impl Bench {
 
     pub(super) fn grant_from(&mut self, from: Replica<u64>) -> Vec<Cmd> {
         let vote = self.engine.vote();
-        let reply = VoteReply { pre_vote: false, from, vote, granted: true, last_log_id: None };
+        let reply =
+            VoteReply { pre_vote: false, from, vote, granted: true, last_log_id: None, ..Default::default() };
         self.engine.handle_vote_reply(self.now, vote, reply);
         self.run()
     }
@@ -275,6 +277,8 @@ impl Bench {
             prev_log_id: prev,
             committed,
             position: 7,
+            to: self.engine.config.replica.store_id,
+            ..Default::default()
         };
         self.append_of(header, entries)
     }
@@ -294,8 +298,14 @@ impl Bench {
     }
 
     pub(super) fn heartbeat(&mut self, term: u64, committed: Option<LogId<u64>>) -> u64 {
-        let request =
-            HeartbeatRequest { from: replica(term % 10), vote: title(term), committed, position: 7 };
+        let request = HeartbeatRequest {
+            from: replica(term % 10),
+            vote: title(term),
+            committed,
+            position: 7,
+            to: self.engine.config.replica.store_id,
+            ..Default::default()
+        };
         let token = self.token();
         self.engine.handle_heartbeat(self.now, token, request);
         self.run();
@@ -318,6 +328,8 @@ impl Bench {
     ) -> u64 {
         let header = SnapshotHeader {
             from: replica(term % 10),
+            admitted: None,
+            to: self.engine.config.replica.store_id,
             vote: title(term),
             position: 7,
             meta: SnapshotMeta { last_log_id: Some(last), membership, snapshot_id: "s".to_owned() },
@@ -360,6 +372,7 @@ impl Bench {
             confirmed,
             needed: matched.next_index(),
             reachable: true,
+            promised: None,
             higher_vote: None,
         }
     }

@@ -64,6 +64,7 @@ fn one_term_has_one_vote_and_a_repeated_request_gets_it_again() {
         from: replica(3),
         vote: Vote::new(12, 3),
         last_log_id: Some(at(5, 9)),
+        ..Default::default()
     };
     let other = node.vote_request_of(rival);
     let again = node.vote_request(12, Some(origin()));
@@ -84,6 +85,7 @@ fn a_vote_lost_in_a_crash_was_never_granted_and_a_durable_one_is_remembered() {
         from: replica(3),
         vote: Vote::new(12, 3),
         last_log_id: Some(origin()),
+        ..Default::default()
     };
     let token = lost.vote_request_of(rival);
     lost.flush();
@@ -150,6 +152,7 @@ fn a_request_from_another_store_of_a_member_is_refused() {
         from,
         vote: Vote::new(12, 2),
         last_log_id: Some(at(5, 5)),
+        ..Default::default()
     });
     assert!(!node.vote_answer(token).expect("answered").granted);
 }
@@ -174,6 +177,7 @@ fn a_lost_election_is_tried_again_in_a_new_term() {
             vote: Vote::new(1, 9),
             granted: false,
             last_log_id: None,
+            ..Default::default()
         };
         node.engine.handle_vote_reply(node.now, Vote::new(1, 1), reply);
     }
@@ -187,6 +191,7 @@ fn a_lost_election_is_tried_again_in_a_new_term() {
         vote: Vote::new(1, 1),
         granted: true,
         last_log_id: None,
+        ..Default::default()
     };
     node.engine.handle_vote_reply(node.now, Vote::new(1, 1), late);
     assert_eq!(
@@ -217,6 +222,7 @@ fn a_candidate_follows_the_leader_that_was_elected_in_its_own_term() {
         vote: Vote::new_committed(1, 2),
         committed: None,
         position: 1,
+        ..Default::default()
     };
     let token = node.token();
     node.engine.handle_heartbeat(node.now, token, header);
@@ -243,7 +249,14 @@ fn a_restart_never_leads_again_under_the_vote_it_held() {
         let state = RestartState { vote, ..found(&[1, 2, 3], &[11]) };
         let mut node = Bench::with(config(1), state);
         assert_eq!((node.engine.role(), node.engine.leader()), (ServerState::Follower, None));
-        let reply = VoteReply { pre_vote: false, from: replica(2), vote, granted: true, last_log_id: None };
+        let reply = VoteReply {
+            pre_vote: false,
+            from: replica(2),
+            vote,
+            granted: true,
+            last_log_id: None,
+            ..Default::default()
+        };
         node.engine.handle_vote_reply(node.now, vote, reply);
         assert_eq!(node.engine.role(), ServerState::Follower);
         node.deadline();

@@ -107,6 +107,7 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
             from: replica(2),
             vote: Vote::new(term, 2),
             last_log_id: Some(at(9, 9)),
+            ..Default::default()
         };
         let token = node.vote_request_of(request);
         assert!(!node.vote_answer(token).expect("answered").granted);
@@ -115,6 +116,7 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
             vote: Vote::new_committed(term, 2),
             committed: None,
             position: 1,
+            ..Default::default()
         };
         let token = node.token();
         node.engine.handle_heartbeat(node.now, token, header);
@@ -125,6 +127,7 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
             vote: Vote::new(term, 2),
             granted: false,
             last_log_id: None,
+            ..Default::default()
         };
         node.engine.handle_vote_reply(node.now, Vote::new(1, 1), reply);
     }
@@ -142,8 +145,14 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
 fn a_term_heard_from_a_store_that_the_membership_does_not_name_is_not_believed() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let from = Replica { node_id: 2, store_id: StoreId(9) };
-    let reply =
-        VoteReply { pre_vote: false, from, vote: Vote::new(1_000, 2), granted: false, last_log_id: None };
+    let reply = VoteReply {
+        pre_vote: false,
+        from,
+        vote: Vote::new(1_000, 2),
+        granted: false,
+        last_log_id: None,
+        ..Default::default()
+    };
     node.engine.handle_vote_reply(node.now, Vote::new(1, 1), reply);
     node.deadline();
     assert_eq!(node.engine.vote(), Vote::new(1, 1));
@@ -154,11 +163,18 @@ fn nobody_is_followed_or_voted_for_in_term_0_which_is_before_the_first() {
     let mut node = Bench::node(1, &[0, 1, 2], &[]);
     for committed in [false, true] {
         let vote = Vote { term: 0, node_id: 0, committed };
-        let request = VoteRequest { pre_vote: false, from: replica(0), vote, last_log_id: Some(at(9, 9)) };
+        let request = VoteRequest {
+            pre_vote: false,
+            from: replica(0),
+            vote,
+            last_log_id: Some(at(9, 9)),
+            ..Default::default()
+        };
         let token = node.vote_request_of(request);
         assert!(!node.vote_answer(token).expect("answered at once").granted);
         let token = node.token();
-        let header = HeartbeatRequest { from: replica(0), vote, committed: None, position: 1 };
+        let header =
+            HeartbeatRequest { from: replica(0), vote, committed: None, position: 1, ..Default::default() };
         node.engine.handle_heartbeat(node.now, token, header);
         assert!(!node.heartbeat_answer(token).expect("answered at once").accepted);
     }
@@ -173,6 +189,7 @@ fn a_message_in_this_nodes_own_name_is_refused() {
         from: replica(1),
         vote: Vote::new(11, 1),
         last_log_id: Some(at(9, 9)),
+        ..Default::default()
     });
     assert!(!node.vote_answer(token).expect("answered at once").granted);
     assert_eq!(node.engine.vote(), Vote::default());
@@ -276,15 +293,15 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     let header = (signed(), prop::option::of(log_id()), prop::option::of(log_id()), number());
     prop_oneof![
         2 => (signed(), prop::option::of(log_id()))
-            .prop_map(|((vote, from), last_log_id)| Arrival::Vote(VoteRequest { pre_vote: false, from, vote, last_log_id })),
+            .prop_map(|((vote, from), last_log_id)| Arrival::Vote(VoteRequest { pre_vote: false, from, vote, last_log_id, ..Default::default() })),
         2 => (vote(), sender(), vote(), any::<bool>()).prop_map(|(asked, from, vote, granted)| {
-            Arrival::VoteReply(asked, VoteReply { pre_vote: false, from, vote, granted, last_log_id: None })
+            Arrival::VoteReply(asked, VoteReply { pre_vote: false, from, vote, granted, last_log_id: None, ..Default::default() })
         }),
         2 => (signed(), prop::option::of(log_id()), number()).prop_map(|((vote, from), committed, position)| {
-            Arrival::Heartbeat(HeartbeatRequest { from, vote, committed, position })
+            Arrival::Heartbeat(HeartbeatRequest { from, vote, committed, position, ..Default::default() })
         }),
         6 => (header, any_entries(), any::<bool>()).prop_map(|(((vote, from), prev, committed, position), entries, fit)| {
-            let mut header = AppendHeader { from, vote, prev_log_id: prev, committed, position };
+            let mut header = AppendHeader { from, vote, prev_log_id: prev, committed, position, ..Default::default() };
             if fit && let Some(first) = entries.first().map(RaftEntry::log_id) {
                 header.vote = Vote { committed: true, ..header.vote };
                 header.from = replica(header.vote.node_id);
@@ -294,7 +311,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
         }),
         2 => (signed(), log_id(), log_id(), any_members(), number()).prop_map(|((vote, from), last, stated, members, position)| {
             Arrival::Snapshot(SnapshotHeader {
-                from, vote, position,
+                from, admitted: None, to: Default::default(), vote, position,
                 meta: SnapshotMeta {
                     last_log_id: Some(last),
                     membership: StoredMembership::new(stated, members),

@@ -10,7 +10,13 @@ fn node(terms: &[u64]) -> Bench {
 }
 
 fn request(term: u64, last: crate::LogId<u64>) -> VoteRequest<u64> {
-    VoteRequest { from: replica(2), pre_vote: true, vote: Vote::new(term, 2), last_log_id: Some(last) }
+    VoteRequest {
+        from: replica(2),
+        pre_vote: true,
+        vote: Vote::new(term, 2),
+        last_log_id: Some(last),
+        ..Default::default()
+    }
 }
 
 fn asked(commands: &[Cmd]) -> Vec<VoteRequest<u64>> {
@@ -22,7 +28,14 @@ fn asked(commands: &[Cmd]) -> Vec<VoteRequest<u64>> {
 }
 
 fn answer(node: &mut Bench, asked: Vote<u64>, vote: Vote<u64>, granted: bool) -> Vec<Cmd> {
-    let reply = VoteReply { from: replica(2), pre_vote: true, vote, granted, last_log_id: None };
+    let reply = VoteReply {
+        from: replica(2),
+        pre_vote: true,
+        vote,
+        granted,
+        last_log_id: None,
+        ..Default::default()
+    };
     node.engine.handle_vote_reply(node.now, asked, reply);
     node.run()
 }

@@ -36,7 +36,8 @@ fn outcome(node: &mut Bench, token: u64) -> Option<Result<(), TransferRefused<u6
 
 fn timeout_now(node: &mut Bench, term: u64, last: LogId<u64>) -> bool {
     let from = replica(term % 10);
-    let request = TimeoutNowRequest { from, vote: title(term), last_log_id: Some(last) };
+    let request =
+        TimeoutNowRequest { from, vote: title(term), last_log_id: Some(last), ..Default::default() };
     let token = node.token();
     node.engine.handle_timeout_now(node.now, token, request);
     match node.answer(token) {

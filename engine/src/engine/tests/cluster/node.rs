@@ -365,6 +365,7 @@ impl Node {
                 vote: self.engine.vote(),
                 committed: self.engine.committed().min(task.matched()),
                 position,
+                ..Default::default()
             };
             let message = Message::Heartbeat(task.stamp(self.life), request);
             self.out.push(Envelope { from: self.id, to: *to, message });

@@ -64,6 +64,7 @@ impl Task {
             confirmed: self.confirmed,
             needed: self.progress.needed(),
             reachable: true,
+            promised: None,
             higher_vote: self.higher,
         }
     }
@@ -119,8 +120,15 @@ impl Task {
                 self.silent_beats = 0;
             }
             self.sent += 1;
-            let header =
-                AppendHeader { from: me, vote, prev_log_id: prev, committed: store.committed, position };
+            let header = AppendHeader {
+                from: me,
+                to: self.target.store_id,
+                vote,
+                prev_log_id: prev,
+                committed: store.committed,
+                position,
+                ..Default::default()
+            };
             out.push(Message::Append(self.stamp(life), header, entries));
         }
         if let (ProgressState::Snapshot { .. }, None) = (self.progress.state(), self.snapshot_sent)
@@ -129,7 +137,14 @@ impl Task {
             self.progress.on_snapshot_chosen(meta.last_log_id);
             self.snapshot_sent = meta.last_log_id;
             self.silent_beats = 0;
-            let header = SnapshotHeader { from: me, vote, position, meta: meta.clone() };
+            let header = SnapshotHeader {
+                from: me,
+                admitted: None,
+                to: self.target.store_id,
+                vote,
+                position,
+                meta: meta.clone(),
+            };
             out.push(Message::Snapshot(self.stamp(life), header, content.clone()));
         }
         out
