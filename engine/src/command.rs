@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppendReply, HeartbeatReply, LogId, Membership, Node, NodeId, Replica, SnapshotMeta, SnapshotReply,
-    TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+    AppendReply, HeartbeatReply, LogId, Membership, Node, NodeId, ReadIndexReply, Replica, SnapshotMeta,
+    SnapshotReply, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
 };
 
 /// Something for the driver to do.
@@ -182,8 +182,11 @@ pub enum Reply<NID: NodeId> {
     /// To [`Engine::initialize`](crate::Engine::initialize); durable if it is `Ok`.
     Initialize(Result<(), InitializeError<NID>>),
     /// To [`Engine::read_index`](crate::Engine::read_index): everything up to this entry is applied here, and it
-    /// was the newest committed one when the read came.
+    /// was the newest committed one when the read came; or to
+    /// [`Engine::await_applied`](crate::Engine::await_applied).
     Read(Result<LogId<NID>, ReadRefused<NID>>),
+    /// To [`Engine::handle_read_index`](crate::Engine::handle_read_index).
+    ReadIndex(ReadIndexReply<NID>),
 }
 
 /// Why a cluster was not initialised.

@@ -259,9 +259,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let stop = leader.followers.values().map(|follower| follower.session).collect();
         self.push(Command::RebuildReplications { start: Vec::new(), stop });
         self.push(Command::AbandonWrites { since: self.state.committed.next_index() });
-        for token in leader.reads.into_iter().flat_map(|read| read.tokens) {
-            self.respond(token, Reply::Read(Err(ReadRefused::NotLeader { leader: None })));
+        for read in leader.reads {
+            self.refuse_read(read.readers, ReadRefused::NotLeader { leader: None });
         }
-        self.drop_reads_beyond_commit();
     }
 }

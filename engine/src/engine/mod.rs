@@ -34,7 +34,8 @@ use state::{WaitingKind, WaitingReply};
 ///   [`handle_deadline`](Engine::handle_deadline).
 /// - *Requests*: [`initialize`](Engine::initialize), [`propose`](Engine::propose),
 ///   [`transfer_leader`](Engine::transfer_leader),
-///   [`read_index`](Engine::read_index), [`trigger_snapshot`](Engine::trigger_snapshot).
+///   [`read_index`](Engine::read_index), [`await_applied`](Engine::await_applied),
+///   [`trigger_snapshot`](Engine::trigger_snapshot).
 /// - [`next_deadline`](Engine::next_deadline) and [`take_commands`](Engine::take_commands).
 ///
 /// A driver loops: wait for something to arrive or for `next_deadline()`; read its clock; call the method; carry out
@@ -363,6 +364,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.state.memberships.drain(..settled);
         if matches!(self.state.role, Role::Leader(_)) {
             self.push(Command::ReplicateCommitted { committed: upto });
+            self.confirm_reads();
         }
         self.order_apply();
     }

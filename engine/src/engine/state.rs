@@ -35,7 +35,8 @@ pub(crate) struct State<NID: NodeId, N: Node> {
     pub(crate) installing: Option<Installing<NID, N>>,
     /// Answers that claim durability, and the write each waits for; ascending.
     pub(crate) waiting_replies: VecDeque<WaitingReply<NID>>,
-    /// Reads confirmed by a quorum that wait for the state machine; ascending in index.
+    /// Reads confirmed by a quorum, here or at the leader that this node asked, that wait for the state machine;
+    /// ascending in index.
     pub(crate) confirmed_reads: VecDeque<ConfirmedRead<NID>>,
     /// The last position drawn; grows over the whole life of the process.
     pub(crate) position: u64,
@@ -79,7 +80,7 @@ pub(crate) struct Leader<NID: NodeId> {
     pub(crate) followers: BTreeMap<NID, Follower<NID>>,
     /// The leadership is being handed over.
     pub(crate) transfer: Option<Transfer<NID>>,
-    /// Reads that wait for a quorum to confirm their position; ascending.
+    /// Reads that wait for a quorum to confirm their position and for their entry to be committed; ascending in both.
     pub(crate) reads: VecDeque<WaitingRead<NID>>,
 }
 
@@ -108,11 +109,21 @@ pub(crate) struct Follower<NID> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WaitingRead<NID> {
     pub(crate) position: u64,
-    /// The entry that must be applied.
+    /// The entry that must be committed here, and applied where the read is served.
     pub(crate) log_id: LogId<NID>,
-    pub(crate) tokens: Vec<u64>,
+    pub(crate) readers: Readers,
 }
 
+/// Where a read that waits on the leader will be served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Readers {
+    /// Here.
+    Here(Vec<u64>),
+    /// On a follower, which asked for the read index.
+    Peer(u64),
+}
+
+/// Reads that may be served here as soon as `log_id`, which is committed, is applied.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConfirmedRead<NID> {
     pub(crate) log_id: LogId<NID>,
