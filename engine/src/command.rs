@@ -5,11 +5,14 @@
 //! Within a lane they are submitted in the order in which they were emitted; the lanes are free against each other.
 //! Nothing needs to be held back: the engine emits what depends on another lane only when it has been told.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppendReply, HeartbeatReply, LogId, Membership, Node, NodeId, ReadIndexReply, Replica, SnapshotMeta,
-    SnapshotReply, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+    AppendReply, ChangePrecondition, HeartbeatReply, InvalidChange, LeaderId, LogId, Membership, Node,
+    NodeId, ReadIndexReply, Replica, SnapshotMeta, SnapshotReply, TimeoutNowReply, TimeoutNowRequest, Vote,
+    VoteReply, VoteRequest,
 };
 
 /// Something for the driver to do.
@@ -173,6 +176,9 @@ pub enum Reply<NID: NodeId> {
     Heartbeat(HeartbeatReply<NID>),
     /// To [`Engine::handle_timeout_now`](crate::Engine::handle_timeout_now).
     TimeoutNow(TimeoutNowReply<NID>),
+    /// To [`Engine::change_membership`](crate::Engine::change_membership): the entry that states the uniform membership
+    /// in which the change ended is committed; or why there is no change, or none that is known to have ended.
+    Membership(Result<LogId<NID>, ChangeRefused<NID>>),
     /// To [`Engine::transfer_leader`](crate::Engine::transfer_leader): this node leads no more, or still does and why.
     Transfer(Result<(), TransferRefused<NID>>),
     /// To [`Engine::handle_append`](crate::Engine::handle_append).
@@ -212,6 +218,80 @@ pub enum InitializeError<NID: NodeId> {
     /// The initial list is not a membership.
     #[error("the initial list is no membership: {0}")]
     Invalid(String),
+}
+
+/// Why a membership was not changed. All but [`LeadershipLost`](ChangeRefused::LeadershipLost) mean that nothing was
+/// begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(bound = "")]
+pub enum ChangeRefused<NID: NodeId> {
+    /// This node does not lead.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who leads, as far as it is known.
+        leader: Option<NID>,
+    },
+    /// Leadership is being handed over.
+    #[error("leadership is being handed to node {to}; ask again when that is over")]
+    Transferring {
+        /// To whom.
+        to: NID,
+    },
+    /// This leadership has just begun: its first entry is not committed yet (Ongaro, "bug in single-server membership
+    /// changes", 2015).
+    #[error("this leadership has just begun; ask again when its first entry is committed")]
+    NotReady,
+    /// Another change is under way.
+    #[error("another membership change is under way, to {}", list(.voters))]
+    InProgress {
+        /// The entry that states how far it has come.
+        log_id: LogId<NID>,
+        /// The voters it leads to.
+        voters: BTreeSet<NID>,
+    },
+    /// A precondition does not hold.
+    #[error(
+        "{expected:?} was expected, but the membership is that of {membership:?}, the log ends with {last_log:?}, and {leader} leads"
+    )]
+    Precondition {
+        /// What was asked for.
+        expected: ChangePrecondition<NID>,
+        /// The entry that states the membership in force.
+        membership: Option<LogId<NID>>,
+        /// The last entry of the log.
+        last_log: Option<LogId<NID>>,
+        /// The leader.
+        leader: LeaderId<NID>,
+    },
+    /// The change does not lead to a membership.
+    #[error(transparent)]
+    Invalid(InvalidChange<NID>),
+    /// A node that would become a voter lags behind, so that the cluster would wait for it (thesis 4.2.1).
+    #[error(
+        "node {id} has not caught up: it holds the log up to {matched:?} of {last:?}{}; add it as a learner that is          promoted by itself, or ask again later",
+        if *.reachable { "" } else { ", and does not answer" }
+    )]
+    NotCaughtUp {
+        /// The node.
+        id: NID,
+        /// The last index that is known to be durable there.
+        matched: Option<u64>,
+        /// The last index of the leader's log.
+        last: Option<u64>,
+        /// Whether it answers.
+        reachable: bool,
+    },
+    /// Leadership was lost while the change was under way: whoever leads next finishes it, or it never was.
+    #[error(
+        "leadership was lost after the change had begun; whether it takes effect is open: look at the membership"
+    )]
+    LeadershipLost,
+}
+
+/// The ids, as an operator reads them.
+fn list<NID: NodeId>(ids: &BTreeSet<NID>) -> String {
+    let names: Vec<String> = ids.iter().map(NID::to_string).collect();
+    format!("{{{}}}", names.join(","))
 }
 
 /// Why a read is not served here.

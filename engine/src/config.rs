@@ -29,6 +29,9 @@ pub struct EngineConfig<NID> {
     /// How far behind the snapshot a follower may hold up the purge of the log, in entries; one further behind gets
     /// the snapshot instead. Default 1,000,000.
     pub purge_pin_entries: u64,
+    /// How long a node that was removed is still replicated to, so that it learns of its removal, if it does not
+    /// acknowledge that before. Default 10 s.
+    pub removed_node_timeout: Duration,
     /// How many reads may wait for their confirmation; one more is refused. Default 65,536.
     pub max_waiting_reads: usize,
 }
@@ -46,6 +49,7 @@ impl<NID> EngineConfig<NID> {
             snapshot_every_entries: None,
             snapshot_keep_entries: 5_000,
             purge_pin_entries: 1_000_000,
+            removed_node_timeout: Duration::from_secs(10),
             max_waiting_reads: 65_536,
         }
     }

@@ -20,6 +20,7 @@ mod log_id;
 mod log_ids;
 mod log_lane;
 mod membership;
+mod membership_change;
 mod message;
 mod node;
 mod progress;
@@ -28,12 +29,14 @@ mod time;
 mod vote;
 
 pub use command::{
-    Command, InitializeError, OwnPayload, ReadRefused, ReplicationTarget, Reply, TransferRefused,
+    ChangeRefused, Command, InitializeError, OwnPayload, ReadRefused, ReplicationTarget, Reply,
+    TransferRefused,
 };
 pub use config::{ConfigError, EngineConfig};
 pub use engine::{Engine, NotProposed, Promised, Proposed, ReplicationReport, RestartState, ServerState};
 pub use log_id::{LeaderId, LogId, LogIdOptionExt};
 pub use membership::{InvalidMembership, Member, Membership, StoredMembership};
+pub use membership_change::{ChangePrecondition, InvalidChange, MembershipChange, NewNode};
 pub use message::{
     AppendHeader, AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, RaftEntry, ReadIndexReply,
     ReadIndexRequest, SnapshotHeader, SnapshotMeta, SnapshotReply, StateHash, TimeoutNowReply,

@@ -64,6 +64,15 @@ impl<NID: Ord + Copy + Default, N: Clone> Membership<NID, N> {
         Ok(membership)
     }
 
+    /// A membership whose rules its maker has seen to.
+    pub(crate) fn unchecked_of(
+        voters: Vec<BTreeSet<NID>>,
+        nodes: BTreeMap<NID, Member<NID, N>>,
+        remaining: impl IntoIterator<Item = NID>,
+    ) -> Self {
+        Self { voters, nodes, remaining: remaining.into_iter().collect() }
+    }
+
     /// A membership such as only a peer can send: nothing of it is checked.
     #[cfg(test)]
     pub(crate) fn unchecked(voters: Vec<BTreeSet<NID>>, nodes: BTreeMap<NID, Member<NID, N>>) -> Self {

@@ -110,6 +110,23 @@ pub enum TransferError<C: RaftTypeConfig> {
     Fatal(#[from] Fatal),
 }
 
+/// Why the membership was not changed. All but a refusal of [`ChangeRefused::LeadershipLost`] and
+/// [`Fatal`](ChangeMembershipError::Fatal) mean that nothing was begun.
+///
+/// [`ChangeRefused::LeadershipLost`]: openraft_engine::ChangeRefused::LeadershipLost
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeMembershipError<C: RaftTypeConfig> {
+    /// Ask the leader.
+    #[error(transparent)]
+    NotLeader(#[from] ForwardToLeader<C>),
+    /// The leader refuses, or lost its leadership meanwhile.
+    #[error(transparent)]
+    Refused(openraft_engine::ChangeRefused<C::NodeId>),
+    /// The node has stopped.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
 /// Why a cluster was not initialised.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InitializeError<C: RaftTypeConfig> {

@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //!
-//! - [`Raft`]: the handle. Its side that faces peers is the trait `RaftServer`.
+//! - [`Raft`]: the handle; `membership` holds its part for membership change. Its side that faces peers is the trait `RaftServer`.
 //! - [`Config`]; [`RaftMetrics`], [`Wait`]; the errors, one enum for each operation.
 //! - [`formation`]: how empty directories become a cluster exactly once, before there is a core.
 //! - Inside: `start` begins and ends the tasks; `core` is the actor (`turn` takes and decides, `execute` carries out,
@@ -19,6 +19,7 @@ mod core;
 mod error;
 pub mod formation;
 mod gate;
+mod membership;
 mod message;
 mod metrics;
 mod pending;
@@ -32,7 +33,8 @@ pub use openraft_engine as engine;
 
 pub use config::{Config, InvalidConfig};
 pub use error::{
-    Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError, TransferError, WriteError,
+    ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError,
+    TransferError, WriteError,
 };
 pub use message::WriteReply;
 pub use metrics::{FollowerMetrics, RaftMetrics, ServerState, Wait, WaitError};

@@ -5,8 +5,9 @@ use openraft_adapters::{
     StorageError, VoteOf,
 };
 use openraft_engine::{
-    AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, InitialNodes, InitializeError, ReadRefused,
-    TimeoutNowReply, TimeoutNowRequest, Timestamp, TransferRefused, VoteReply, VoteRequest,
+    AppendHeader, AppendReply, ChangePrecondition, ChangeRefused, HeartbeatReply, HeartbeatRequest,
+    InitialNodes, InitializeError, MembershipChange, ReadRefused, TimeoutNowReply, TimeoutNowRequest,
+    Timestamp, TransferRefused, VoteReply, VoteRequest,
 };
 use tokio::sync::oneshot;
 
@@ -72,6 +73,12 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     },
     /// A caller wants to read.
     EnsureLinearizable { deadline: Timestamp, tx: oneshot::Sender<ReadResult<C>> },
+    /// A caller changes the membership.
+    ChangeMembership {
+        change: MembershipChange<C::NodeId, C::Node>,
+        preconditions: Vec<ChangePrecondition<C::NodeId>>,
+        tx: oneshot::Sender<Result<LogIdOf<C>, ChangeRefused<C::NodeId>>>,
+    },
     /// A caller hands leadership over.
     TransferLeader { to: Option<C::NodeId>, tx: oneshot::Sender<Result<(), TransferRefused<C::NodeId>>> },
     /// A caller wants a snapshot.

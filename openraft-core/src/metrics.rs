@@ -39,6 +39,9 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub purged: Option<LogIdOf<C>>,
     /// The membership in force.
     pub membership: Arc<StoredMembershipOf<C>>,
+    /// Whether this node was removed from its cluster, as far as it knows: by a committed membership that does not hold it,
+    /// or by the word of a member. It takes part in nothing any more; its process may end.
+    pub removed: bool,
     /// On the leader: each follower.
     pub followers: BTreeMap<C::NodeId, FollowerMetrics<C>>,
     /// Bytes held by entries that are not yet written and applied.
@@ -70,6 +73,7 @@ impl<C: RaftTypeConfig> RaftMetrics<C> {
             snapshot: engine.snapshot(),
             purged: engine.purged(),
             membership,
+            removed: engine.is_removed(),
             followers: followers
                 .map(|(id, matched, reachable)| (id, FollowerMetrics { matched, reachable }))
                 .collect(),

@@ -176,7 +176,7 @@ impl<C: RaftTypeConfig> Raft<C> {
         }
     }
 
-    fn forward_to(&self, leader: Option<C::NodeId>) -> ForwardToLeader<C> {
+    pub(crate) fn forward_to(&self, leader: Option<C::NodeId>) -> ForwardToLeader<C> {
         ForwardToLeader::of(&self.shared.metrics.borrow().membership.membership, leader)
     }
 
@@ -249,7 +249,7 @@ impl<C: RaftTypeConfig> Raft<C> {
     }
 
     /// Why nobody answers. A core drops what it had taken a moment before it can say why it ends.
-    async fn cause(&self) -> Fatal {
+    pub(crate) async fn cause(&self) -> Fatal {
         let mut metrics = self.shared.metrics.clone();
         // An error: the task was ended from without, and nobody will say more.
         let _ = metrics.wait_for(|metrics| metrics.fatal.is_some()).await;

@@ -4,14 +4,15 @@ use super::state::{Role, WaitingKind};
 use super::{Engine, is_believable};
 use crate::{
     AppendHeader, AppendResult, Command, HeartbeatRequest, LogId, LogIdOptionExt, Node, NodeId, RaftEntry,
-    Replica, StoredMembership, Timestamp, Vote,
+    Replica, StoreId, StoredMembership, Timestamp, Vote,
 };
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// A leader says that it leads; answers [`Reply::Heartbeat`](crate::Reply::Heartbeat) once its vote is durable
     /// here.
     pub fn handle_heartbeat(&mut self, now: Timestamp, token: u64, request: HeartbeatRequest<NID>) {
-        if !self.is_initialized() || !self.accept_leader(now, &request.from, request.vote) {
+        let sender = Sender { from: request.from, admitted: request.admitted, to: request.to };
+        if !self.accept_leader(now, &sender, request.vote) {
             return self.send_heartbeat_reply(token, request.position, false);
         }
         // The leader has seen that our log equals its own up to what it states here, unless it was lost since.
@@ -42,13 +43,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         E: RaftEntry<NID, N> + 'a,
     {
         let position = header.position;
-        if !self.is_initialized() || self.contradicts(&header.from) {
+        let sender = Sender::of_append(&header);
+        if !self.listens_to(&sender) {
             return self.send_append_reply(token, position, AppendResult::Refused);
         }
         if !well_formed(&header, entries.clone()) {
             return self.send_append_reply(token, position, AppendResult::Refused);
         }
-        if !self.accept_leader(now, &header.from, header.vote) {
+        if !self.accept_leader(now, &sender, header.vote) {
             return self.send_append_reply(token, position, AppendResult::HigherVote);
         }
         if self.state.installing.is_some() {
@@ -85,9 +87,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// A leader's message was refused for want of memory: it still is a message of the leader. Answers "busy".
     pub fn handle_append_refused_busy(&mut self, now: Timestamp, token: u64, header: AppendHeader<NID>) {
-        let result = if !self.is_initialized() || self.contradicts(&header.from) {
+        let sender = Sender::of_append(&header);
+        let result = if !self.listens_to(&sender) {
             AppendResult::Refused
-        } else if self.accept_leader(now, &header.from, header.vote) {
+        } else if self.accept_leader(now, &sender, header.vote) {
             AppendResult::Busy
         } else {
             AppendResult::HigherVote
@@ -95,18 +98,30 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.send_append_reply(token, header.position, result);
     }
 
+    /// Whether a leader's message is for this store, from a store that the own log does not contradict.
+    ///
+    /// A node that is in no cluster yet listens as well, and becomes a member by what it is sent: a leader whose log
+    /// names this very store has admitted it. A wiped node is on a new store, which no log names.
+    pub(super) fn listens_to(&self, sender: &Sender<NID>) -> bool {
+        sender.to == self.config.replica.store_id && !self.contradicts(&sender.from, sender.admitted)
+    }
+
     /// Whether `vote` is, or becomes, the leader that this node follows.
-    pub(super) fn accept_leader(&mut self, now: Timestamp, from: &Replica<NID>, vote: Vote<NID>) -> bool {
+    pub(super) fn accept_leader(&mut self, now: Timestamp, sender: &Sender<NID>, vote: Vote<NID>) -> bool {
         if !vote.committed
-            || vote.node_id != from.node_id
+            || vote.node_id != sender.from.node_id
             || vote.node_id == self.id()
             || !is_believable(&vote)
-            || self.contradicts(from)
+            || !self.listens_to(sender)
         {
             return false;
         }
         if vote >= self.state.vote {
             self.timing.heard = Some(now);
+        }
+        if vote >= self.state.vote {
+            // Whoever was removed is spoken to no more.
+            self.state.removed = false;
         }
         if vote == self.state.vote {
             // The leader that was given up for lost is there.
@@ -171,6 +186,19 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         memberships.truncate(stay);
         let io = self.state.lane.submit(since);
         self.push(Command::TruncateLog { io, since });
+    }
+}
+
+/// Who speaks as a leader, and to which store.
+pub(super) struct Sender<NID> {
+    pub(super) from: Replica<NID>,
+    pub(super) admitted: Option<LogId<NID>>,
+    pub(super) to: StoreId,
+}
+
+impl<NID: Copy> Sender<NID> {
+    fn of_append(header: &AppendHeader<NID>) -> Self {
+        Self { from: header.from, admitted: header.admitted, to: header.to }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::state::{Candidate, PreCandidate, Role, WaitingKind};
 use super::{Engine, NUMBER_MAX, is_believable};
 use crate::quorum::{self, VoteResult};
-use crate::{Command, Node, NodeId, Timestamp, Vote, VoteReply, VoteRequest};
+use crate::{Command, LogId, Node, NodeId, Replica, Timestamp, Vote, VoteReply, VoteRequest};
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// No leader was heard of for an election timeout: find out whether a campaign would be won (pre-vote,
@@ -13,8 +13,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     ///
     /// Nothing is promised and nothing written: a node that cannot win raises no term, its own or others'.
     pub(super) fn seek_election(&mut self, now: Timestamp) {
-        let alone = self.membership().membership.voter_ids().len() == 1;
-        if !self.config.pre_vote || alone {
+        if !self.config.pre_vote || self.is_lone_voter() {
             return self.campaign(now);
         }
         let Some(vote) = self.next_vote(now) else { return };
@@ -94,19 +93,25 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// A vote is granted to a greater vote whose log is at least as complete as the own one, once a term. A node that
     /// is in no cluster grants none, and none is granted to a store that the membership names differently.
     ///
+    /// Who was removed, and cannot know it from its own log, is told so: only a committed membership says that, and only
+    /// to a log that ends before it. A log that reaches further may be needed (thesis 4.2.2), and is judged as usual.
+    ///
     /// A pre-vote is judged alike, but changes nothing, and is refused besides while the leader is heard of.
     pub fn handle_vote_request(&mut self, now: Timestamp, token: u64, request: VoteRequest<NID>) {
-        let known = self.is_initialized() && !self.contradicts(&request.from);
+        let known = self.is_initialized() && !self.contradicts(&request.from, request.admitted);
         let sound = is_believable(&request.vote)
             && !request.vote.committed
             && request.vote.node_id == request.from.node_id
             && request.vote.node_id != self.id();
         if !known || !sound {
-            return self.send_vote_reply(token, request.pre_vote, false);
+            return self.send_vote_reply(token, request.pre_vote, false, false);
+        }
+        if self.has_removed(&request) {
+            return self.send_vote_reply(token, request.pre_vote, false, true);
         }
         if request.pre_vote {
             let newer = request.vote > self.state.vote && request.last_log_id >= self.state.log.last();
-            return self.send_vote_reply(token, true, newer && !self.hears_leader(now));
+            return self.send_vote_reply(token, true, newer && !self.hears_leader(now), false);
         }
         if request.vote == self.state.vote {
             // Granted before: the request was repeated.
@@ -115,7 +120,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let newer = request.vote > self.state.vote;
         if !newer || request.last_log_id < self.state.log.last() {
             self.state.seen_term = self.state.seen_term.max(request.vote.term);
-            return self.send_vote_reply(token, false, false);
+            return self.send_vote_reply(token, false, false, false);
         }
         self.become_follower(now);
         self.save_vote(request.vote);
@@ -126,6 +131,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub fn handle_vote_reply(&mut self, now: Timestamp, asked: Vote<NID>, reply: VoteReply<NID>) {
         if !self.membership().membership.knows(&reply.from) {
             return;
+        }
+        if reply.removed {
+            return self.hear_of_removal();
         }
         if is_believable(&reply.vote) {
             self.state.seen_term = self.state.seen_term.max(reply.vote.term);
@@ -179,9 +187,30 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
     }
 
-    /// Whether the membership names another store for this node.
-    pub(super) fn contradicts(&self, replica: &crate::Replica<NID>) -> bool {
-        let membership = &self.membership().membership;
-        membership.nodes().contains_key(&replica.node_id) && !membership.knows(replica)
+    /// Whether the membership names another store for this node, and that was not admitted before the one that speaks:
+    /// a node changes its store only by a removal and a later addition, of which this log may not know yet.
+    pub(super) fn contradicts(&self, replica: &Replica<NID>, admitted: Option<LogId<NID>>) -> bool {
+        let member = self.membership().membership.nodes().get(&replica.node_id);
+        member.is_some_and(|known| known.store_id != replica.store_id && admitted <= Some(known.admitted))
+    }
+
+    /// Whether the committed membership excludes whoever asks, whose log ends before that membership.
+    fn has_removed(&self, request: &VoteRequest<NID>) -> bool {
+        let committed = self.state.memberships.first().filter(|stored| stored.log_id <= self.state.committed);
+        committed.is_some_and(|stored| {
+            !stored.membership.is_empty()
+                && !stored.membership.nodes().contains_key(&request.from.node_id)
+                && request.last_log_id < stored.log_id
+        })
+    }
+
+    /// A member has said that this node was removed: campaigning would only disturb the others. A leader that speaks
+    /// to this node says otherwise.
+    fn hear_of_removal(&mut self) {
+        if matches!(self.state.role, Role::PreCandidate(_) | Role::Candidate(_)) {
+            self.state.removed = true;
+            self.state.role = Role::Follower;
+            self.timing.election = None;
+        }
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::state::{Follower, Leader, Role, Transfer};
+use super::state::{Leader, Role, Transfer};
 use super::{Engine, is_believable};
 use crate::{
-    Command, LeaderId, LogId, LogIdOptionExt, Node, NodeId, OwnPayload, ReadRefused, Replica,
-    ReplicationTarget, Reply, Timestamp, TransferRefused, Vote, quorum,
+    ChangeRefused, Command, LeaderId, LogId, LogIdOptionExt, Node, NodeId, OwnPayload, ReadRefused, Replica,
+    Reply, Timestamp, TransferRefused, Vote, quorum,
 };
 
 /// The places that proposals got.
@@ -104,31 +104,18 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.timing.drawn.clear();
         let vote = self.state.vote.commit();
         let first_own = LogId { leader_id: vote.leader_id(), index: self.state.log.last().next_index() };
-        let last = self.state.log.last();
-        let me = self.id();
-
-        let mut followers = BTreeMap::new();
-        let mut start = Vec::new();
-        let membership = self.membership().membership.clone();
-        for (id, member) in membership.nodes().iter().filter(|(id, _)| **id != me) {
-            self.state.session += 1;
-            let session = self.state.session;
-            followers.insert(
-                *id,
-                // Until it reports, it may need everything.
-                Follower { session, matched: None, confirmed: 0, needed: 0, reachable: true },
-            );
-            start.push(ReplicationTarget {
-                replica: Replica { node_id: *id, store_id: member.store_id },
-                node: member.node.clone(),
-                session,
-                last,
-            });
-        }
-        self.state.role =
-            Role::Leader(Leader { first_own, followers, transfer: None, reads: Default::default() });
+        self.timing.rounds.clear();
+        self.timing.leaving.clear();
+        self.state.role = Role::Leader(Leader {
+            first_own,
+            followers: BTreeMap::new(),
+            change: None,
+            transfer: None,
+            reads: Default::default(),
+        });
         self.save_vote(vote);
-        self.push(Command::RebuildReplications { start, stop: Vec::new() });
+        let membership = self.membership().membership.clone();
+        self.update_replications(now, &membership);
         self.append_own(first_own, OwnPayload::Blank);
         self.push(Command::ReplicateInputEntries { last: first_own });
         self.send_heartbeat(now);
@@ -198,7 +185,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             let latest = self.timing.confirmed_at.entry(report.target.node_id).or_insert(at);
             *latest = at.max(*latest);
         }
-        self.advance_leader_commit();
+        self.note_round(now, report.target.node_id);
+        self.advance_leader_commit(now);
+        self.dismiss_removed(now);
+        self.consider_promotion(now);
         self.confirm_reads();
         self.consider_purge();
         self.tell_target();
@@ -217,18 +207,13 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let Some(member) = membership.nodes().get(&target) else { return };
         follower.session = next_session;
         self.state.session = next_session;
-        let start = ReplicationTarget {
-            replica: Replica { node_id: target, store_id: member.store_id },
-            node: member.node.clone(),
-            session: next_session,
-            last,
-        };
+        let start = super::change::target(target, member, next_session, last);
         self.push(Command::RebuildReplications { start: vec![start], stop: vec![session] });
     }
 
     /// Commits what a quorum of every voter set holds durably, if it is an entry of this leadership
     /// (paper, 5.4.2: never by counting entries of an earlier term).
-    pub(super) fn advance_leader_commit(&mut self) {
+    pub(super) fn advance_leader_commit(&mut self, now: Timestamp) {
         let Role::Leader(leader) = &self.state.role else { return };
         let me = self.id();
         let own = self.state.lane.durable();
@@ -244,6 +229,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return;
         }
         self.advance_commit(self.state.log.get(index));
+        self.settle_change(now);
     }
 
     /// Ends the leadership: its tasks stop, its undecided writes are of unknown outcome, its waiting reads are told.
@@ -251,6 +237,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let Role::Leader(leader) = std::mem::replace(&mut self.state.role, Role::Follower) else { return };
         self.timing.heartbeat = None;
         self.timing.transfer = None;
+        self.timing.leaving.clear();
+        if let Some(token) = leader.change {
+            self.respond(token, Reply::Membership(Err(ChangeRefused::LeadershipLost)));
+        }
         if let Some(Transfer { token, told, .. }) = leader.transfer {
             // Not told, the target cannot be who ended it.
             let result = if told { Ok(()) } else { Err(TransferRefused::NotLeader { leader: None }) };

@@ -37,6 +37,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 vote_io: 0,
                 seen_term: found.vote.term,
                 role: Role::Follower,
+                removed: false,
                 log,
                 lane,
                 memberships,
@@ -84,7 +85,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if !self.is_voter() {
             return;
         }
-        if self.membership().membership.voter_ids().len() == 1 {
+        if self.is_lone_voter() {
             self.timing.election = Some(now);
         } else {
             self.timing.arm_election(&self.config, now);
@@ -107,7 +108,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if *self.membership() == stored {
             return self.respond_when_durable(self.state.lane.submitted(), token, WaitingKind::Initialize);
         }
-        if self.state.log.last().is_some() || self.state.vote.term > 0 {
+        // A vote alone is no history: a leader that the others elected meanwhile may have spoken to this node already.
+        if self.state.log.last().is_some() {
             let error =
                 InitializeError::NotAllowed { last_log_id: self.state.log.last(), vote: self.state.vote };
             return self.respond(token, Reply::Initialize(Err(error)));

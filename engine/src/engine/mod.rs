@@ -1,6 +1,7 @@
 //! `Engine`: one node's protocol as a value.
 
 mod append;
+mod change;
 mod check;
 mod election;
 mod leader;
@@ -165,7 +166,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The next instant at which [`handle_deadline`](Engine::handle_deadline) wants to be called; `None`: none.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         match self.state.role {
-            Role::Leader(_) => self.timing.heartbeat.into_iter().chain(self.timing.transfer).min(),
+            Role::Leader(_) => {
+                let leaving = self.timing.leaving.values().copied();
+                self.timing.heartbeat.into_iter().chain(self.timing.transfer).chain(leaving).min()
+            }
             _ => self.timing.election,
         }
     }
@@ -185,6 +189,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         match self.state.role {
             Role::Leader(_) => {
                 self.expire_transfer(now);
+                self.expire_leaving(now);
                 self.beat_if_due(now);
             }
             _ => self.seek_election(now),
@@ -200,7 +205,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.release_replies();
         match self.state.role {
             Role::Candidate(_) => self.ask_for_votes(now),
-            Role::Leader(_) => self.advance_leader_commit(),
+            Role::Leader(_) => self.advance_leader_commit(now),
             Role::Follower | Role::PreCandidate(_) => {}
         }
         self.order_apply();
@@ -220,11 +225,30 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.config.replica.node_id
     }
 
-    /// Whether this node votes, on the store it runs on: one that the membership does not name counts for nothing, here
-    /// as elsewhere.
+    /// Whether this node campaigns: it votes, on the store it runs on, in the membership in force or in one before it
+    /// that is still in force should the last one be truncated. A voter that only an uncommitted membership excludes
+    /// may be the one whose log is needed (thesis 4.2.2).
     fn is_voter(&self) -> bool {
-        let membership = &self.membership().membership;
-        membership.is_voter(&self.id()) && membership.knows(&self.config.replica)
+        let votes = |stored: &StoredMembership<NID, N>| {
+            stored.membership.is_voter(&self.id()) && stored.membership.knows(&self.config.replica)
+        };
+        !self.state.removed && self.state.memberships.iter().any(votes)
+    }
+
+    /// Whether this node is the only voter: it has nobody to ask and nobody to wait for.
+    fn is_lone_voter(&self) -> bool {
+        matches!(self.membership().membership.voters(), [voters] if voters.len() == 1 && voters.contains(&self.id()))
+    }
+
+    /// Whether this node has been removed from its cluster, as far as it knows: the committed membership does not hold
+    /// it on the store it runs on, or a member has said that it was removed.
+    pub fn is_removed(&self) -> bool {
+        let stored = self.membership();
+        let excludes = self.is_initialized()
+            && self.state.memberships.len() == 1
+            && stored.log_id <= self.state.committed
+            && !stored.membership.knows(&self.config.replica);
+        self.state.removed || excludes
     }
 
     /// After the membership may have changed: a voter that waits for a leader has a deadline, others have none.
@@ -279,7 +303,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     fn send_reply(&mut self, waiting: WaitingReply<NID>, holds: bool) {
         let WaitingReply { token, kind, .. } = waiting;
         match kind {
-            WaitingKind::Vote => self.send_vote_reply(token, false, holds),
+            WaitingKind::Vote => self.send_vote_reply(token, false, holds, false),
             WaitingKind::Heartbeat { position } => self.send_heartbeat_reply(token, position, holds),
             WaitingKind::Append { position, matched } => {
                 // A leader never takes back what it sent, but a peer may lie.
@@ -304,14 +328,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
     }
 
-    fn send_vote_reply(&mut self, token: u64, pre_vote: bool, granted: bool) {
+    fn send_vote_reply(&mut self, token: u64, pre_vote: bool, granted: bool, removed: bool) {
         let reply = VoteReply {
             pre_vote,
             from: self.config.replica,
             vote: self.state.vote,
             granted,
             last_log_id: self.state.log.last(),
-            removed: false,
+            removed,
         };
         self.respond(token, Reply::Vote(reply));
     }

@@ -1,5 +1,6 @@
 //! Snapshots and purge: when to build one, what may then be dropped, and installing a leader's.
 
+use super::append::Sender;
 use super::state::{Installing, Role, WaitingKind, no_membership};
 use super::{Engine, NUMBER_MAX};
 use crate::{
@@ -81,10 +82,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             && header.meta.membership.log_id.is_some_and(|stated| stated <= last)
             && last.leader_id <= header.vote.leader_id()
             && last.index <= NUMBER_MAX;
-        if !sound || !self.is_initialized() || self.contradicts(&header.from) {
+        let sender = Sender { from: header.from, admitted: header.admitted, to: header.to };
+        if !sound || !self.listens_to(&sender) {
             return self.send_snapshot_reply(token, position, AppendResult::Refused);
         }
-        if !self.accept_leader(now, &header.from, header.vote) {
+        if !self.accept_leader(now, &sender, header.vote) {
             return self.send_snapshot_reply(token, position, AppendResult::HigherVote);
         }
         if self.state.installing.is_some() {

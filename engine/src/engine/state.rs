@@ -7,7 +7,9 @@ use rand::{Rng, SeedableRng};
 
 use crate::log_ids::LogIds;
 use crate::log_lane::LogLane;
-use crate::{EngineConfig, LogId, Membership, Node, NodeId, SnapshotMeta, StoredMembership, Timestamp, Vote};
+use crate::{
+    EngineConfig, LogId, Membership, Node, NodeId, SnapshotMeta, StoreId, StoredMembership, Timestamp, Vote,
+};
 
 /// Everything the protocol decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +21,9 @@ pub(crate) struct State<NID: NodeId, N: Node> {
     /// The greatest term heard of; the next campaign goes beyond it.
     pub(crate) seen_term: u64,
     pub(crate) role: Role<NID>,
+    /// A node whose committed membership does not hold this one has said so: this node campaigns no more, until a
+    /// leader speaks to it.
+    pub(crate) removed: bool,
     pub(crate) log: LogIds<NID>,
     pub(crate) lane: LogLane,
     /// The committed membership, if it is known, and those stated after it; the last one is in force.
@@ -78,6 +83,8 @@ pub(crate) struct Leader<NID: NodeId> {
     /// The first entry of this leadership; nothing is committed and no read served before it is.
     pub(crate) first_own: LogId<NID>,
     pub(crate) followers: BTreeMap<NID, Follower<NID>>,
+    /// The caller that waits for the membership change under way.
+    pub(crate) change: Option<u64>,
     /// The leadership is being handed over.
     pub(crate) transfer: Option<Transfer<NID>>,
     /// Reads that wait for a quorum to confirm their position and for their entry to be committed; ascending in both.
@@ -96,6 +103,8 @@ pub(crate) struct Transfer<NID> {
 /// What the leader decides by of one follower. Its `Progress` belongs to the replication task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Follower<NID> {
+    /// On which store.
+    pub(crate) store_id: StoreId,
     pub(crate) session: u64,
     /// The last entry known to be durable there.
     pub(crate) matched: Option<LogId<NID>>,
@@ -104,6 +113,27 @@ pub(crate) struct Follower<NID> {
     /// The lowest index that its replication still needs from the log.
     pub(crate) needed: u64,
     pub(crate) reachable: bool,
+    /// Its last catch-up round took no longer than an election timeout (thesis 4.2.1).
+    pub(crate) caught_up: bool,
+    /// It is removed, and told so before its task ends.
+    pub(crate) leaving: Option<Leaving<NID>>,
+}
+
+/// A node that is no member any more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leaving<NID> {
+    /// The entry by which it left.
+    pub(crate) stated: LogId<NID>,
+    /// Once that is committed and the node holds it: the position whose confirmation says that the node knows.
+    pub(crate) position: Option<u64>,
+}
+
+/// A round of catching up: how long a follower takes for what the log held when the round began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Round {
+    pub(crate) began: Timestamp,
+    /// Over when the follower holds as many leading entries.
+    pub(crate) end: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -176,6 +206,10 @@ pub(crate) struct Timing<NID> {
     pub(crate) heartbeat: Option<Timestamp>,
     /// When a transfer of leadership is given up.
     pub(crate) transfer: Option<Timestamp>,
+    /// When a node that was removed is replicated to no longer.
+    pub(crate) leaving: BTreeMap<NID, Timestamp>,
+    /// Of each follower, the round of catching up that it is in.
+    pub(crate) rounds: BTreeMap<NID, Round>,
     /// When positions were drawn; thinned, so that an old position is taken for a somewhat older one.
     pub(crate) drawn: VecDeque<(u64, Timestamp)>,
     /// When the latest position that a follower confirmed was drawn.
@@ -196,6 +230,8 @@ impl<NID: NodeId> Timing<NID> {
             election: None,
             heartbeat: None,
             transfer: None,
+            leaving: BTreeMap::new(),
+            rounds: BTreeMap::new(),
             drawn: VecDeque::new(),
             confirmed_at: BTreeMap::new(),
             led_since: Timestamp::ZERO,

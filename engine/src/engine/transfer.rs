@@ -88,7 +88,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             && request.vote.committed
             && request.vote.node_id == request.from.node_id
             && request.vote.node_id != self.id()
-            && !self.contradicts(&request.from)
+            && !self.contradicts(&request.from, request.admitted)
             && !matches!(self.state.role, Role::Leader(_) | Role::Candidate(_));
         let accepted = follows && self.is_voter() && self.state.log.last() >= request.last_log_id;
         let reply = TimeoutNowReply { from: self.config.replica, vote: self.state.vote, accepted };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use openraft_adapters::{RaftTypeConfig, SnapshotReplyOf};
+use openraft_adapters::{LogIdOf, RaftTypeConfig, SnapshotReplyOf};
 use openraft_engine::{
-    AppendReply, HeartbeatReply, InitializeError, Reply, ServerState, TimeoutNowReply, Timestamp,
-    TransferRefused, VoteReply,
+    AppendReply, ChangeRefused, HeartbeatReply, InitializeError, Reply, ServerState, TimeoutNowReply,
+    Timestamp, TransferRefused, VoteReply,
 };
 use tokio::sync::oneshot;
 
@@ -18,6 +18,7 @@ pub(crate) enum Responder<C: RaftTypeConfig> {
     Append(PeerCall<AppendReply<C::NodeId>>),
     Heartbeat(PeerCall<HeartbeatReply<C::NodeId>>),
     TimeoutNow(PeerCall<TimeoutNowReply<C::NodeId>>),
+    Membership(oneshot::Sender<Result<LogIdOf<C>, ChangeRefused<C::NodeId>>>),
     Transfer(oneshot::Sender<Result<(), TransferRefused<C::NodeId>>>),
     Vote(PeerCall<VoteReply<C::NodeId>>),
     Snapshot(PeerCall<SnapshotReplyOf<C>>),
@@ -64,6 +65,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             (Responder::Append(call), Reply::Append(reply)) => call.answer(reply),
             (Responder::Heartbeat(call), Reply::Heartbeat(reply)) => call.answer(reply),
             (Responder::TimeoutNow(call), Reply::TimeoutNow(reply)) => call.answer(reply),
+            (Responder::Membership(tx), Reply::Membership(result)) => answer(tx, result),
             (Responder::Transfer(tx), Reply::Transfer(result)) => answer(tx, result),
             (Responder::Vote(call), Reply::Vote(reply)) => call.answer(reply),
             (Responder::Snapshot(call), Reply::Snapshot(reply)) => call.answer(reply),
@@ -126,6 +128,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
     pub(super) fn publish_metrics(&mut self) {
         if *self.work.membership != *self.engine.membership() {
             self.work.membership = Arc::new(self.engine.membership().clone());
+            self.forget_networks();
         }
         let now = RaftMetrics::of(self.me.node_id, &self.engine, &self.budget, self.work.membership.clone());
         self.metrics.send_if_modified(|before| {
@@ -136,6 +139,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             *before = now;
             true
         });
+    }
+
+    /// Drops the connections to nodes that are no members any more and that nothing is sent to.
+    fn forget_networks(&mut self) {
+        let nodes = self.work.membership.membership.nodes();
+        let replications = &self.work.replications;
+        self.work.networks.retain(|id, _| nodes.contains_key(id) || replications.contains_key(id));
     }
 
     /// The end: whoever waits is told why.

@@ -146,6 +146,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 let token = self.token(Responder::TimeoutNow(tx));
                 self.engine.handle_timeout_now(now, token, request);
             }
+            RaftMsg::ChangeMembership { change, preconditions, tx } => {
+                let token = self.token(Responder::Membership(tx));
+                self.engine.change_membership(now, token, &change, &preconditions);
+            }
             RaftMsg::TransferLeader { to, tx } => {
                 let token = self.token(Responder::Transfer(tx));
                 self.engine.transfer_leader(now, token, to);

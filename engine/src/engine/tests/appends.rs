@@ -187,6 +187,7 @@ fn an_append_that_finds_no_memory_is_busy_and_still_is_a_word_of_the_leader() {
         prev_log_id: Some(origin()),
         committed: None,
         position: 1,
+        to: replica(1).store_id,
         ..Default::default()
     };
     let token = node.token();
@@ -196,11 +197,28 @@ fn an_append_that_finds_no_memory_is_busy_and_still_is_a_word_of_the_leader() {
 }
 
 #[test]
-fn a_node_in_no_cluster_takes_no_entries() {
+fn a_node_in_no_cluster_takes_nothing_that_is_meant_for_another_store_of_its_name() {
     let mut node = Bench::with(super::bench::config(1), crate::RestartState::default());
-    let token = node.append(12, None, &entries(0, &[12]), None);
+    let header = AppendHeader {
+        from: replica(2),
+        vote: title(12),
+        to: crate::StoreId(7),
+        position: 1,
+        ..Default::default()
+    };
+    let token = node.token();
+    node.engine.handle_append(node.now, token, header, entries(0, &[12]).iter());
     assert_eq!(node.append_answer(token), Some(AppendResult::Refused));
     assert_eq!((node.engine.last_log_id(), node.engine.vote()), (None, Vote::default()));
+}
+
+#[test]
+fn a_node_in_no_cluster_follows_a_leader_whose_log_names_its_store() {
+    let mut node = Bench::with(super::bench::config(1), crate::RestartState::default());
+    let token = node.append(12, None, &entries(0, &[12]), None);
+    node.flush();
+    assert_eq!(node.append_answer(token), Some(AppendResult::Matched(Some(at(12, 0)))));
+    assert_eq!(node.engine.vote(), title(12));
 }
 
 #[test]

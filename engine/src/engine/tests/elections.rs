@@ -222,6 +222,7 @@ fn a_candidate_follows_the_leader_that_was_elected_in_its_own_term() {
         vote: Vote::new_committed(1, 2),
         committed: None,
         position: 1,
+        to: replica(1).store_id,
         ..Default::default()
     };
     let token = node.token();

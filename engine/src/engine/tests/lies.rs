@@ -116,6 +116,7 @@ fn terms_at_the_end_of_numbers_are_not_believed() {
             vote: Vote::new_committed(term, 2),
             committed: None,
             position: 1,
+            to: replica(1).store_id,
             ..Default::default()
         };
         let token = node.token();
@@ -173,8 +174,14 @@ fn nobody_is_followed_or_voted_for_in_term_0_which_is_before_the_first() {
         let token = node.vote_request_of(request);
         assert!(!node.vote_answer(token).expect("answered at once").granted);
         let token = node.token();
-        let header =
-            HeartbeatRequest { from: replica(0), vote, committed: None, position: 1, ..Default::default() };
+        let header = HeartbeatRequest {
+            from: replica(0),
+            vote,
+            committed: None,
+            position: 1,
+            to: replica(1).store_id,
+            ..Default::default()
+        };
         node.engine.handle_heartbeat(node.now, token, header);
         assert!(!node.heartbeat_answer(token).expect("answered at once").accepted);
     }
@@ -298,10 +305,10 @@ fn arrival() -> impl Strategy<Value = Arrival> {
             Arrival::VoteReply(asked, VoteReply { pre_vote: false, from, vote, granted, last_log_id: None, ..Default::default() })
         }),
         2 => (signed(), prop::option::of(log_id()), number()).prop_map(|((vote, from), committed, position)| {
-            Arrival::Heartbeat(HeartbeatRequest { from, vote, committed, position, ..Default::default() })
+            Arrival::Heartbeat(HeartbeatRequest { from, vote, committed, position, to: replica(1).store_id, ..Default::default() })
         }),
         6 => (header, any_entries(), any::<bool>()).prop_map(|(((vote, from), prev, committed, position), entries, fit)| {
-            let mut header = AppendHeader { from, vote, prev_log_id: prev, committed, position, ..Default::default() };
+            let mut header = AppendHeader { from, vote, prev_log_id: prev, committed, position, to: replica(1).store_id, ..Default::default() };
             if fit && let Some(first) = entries.first().map(RaftEntry::log_id) {
                 header.vote = Vote { committed: true, ..header.vote };
                 header.from = replica(header.vote.node_id);
@@ -311,7 +318,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
         }),
         2 => (signed(), log_id(), log_id(), any_members(), number()).prop_map(|((vote, from), last, stated, members, position)| {
             Arrival::Snapshot(SnapshotHeader {
-                from, admitted: None, to: Default::default(), vote, position,
+                from, admitted: None, to: replica(1).store_id, vote, position,
                 meta: SnapshotMeta {
                     last_log_id: Some(last),
                     membership: StoredMembership::new(stated, members),

@@ -365,6 +365,8 @@ impl Node {
                 vote: self.engine.vote(),
                 committed: self.engine.committed().min(task.matched()),
                 position,
+                to: task.target.store_id,
+                admitted: self.engine.admitted(),
                 ..Default::default()
             };
             let message = Message::Heartbeat(task.stamp(self.life), request);
