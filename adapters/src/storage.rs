@@ -65,6 +65,9 @@ pub struct LogState<C: RaftTypeConfig> {
     pub memberships: Vec<StoredMembershipOf<C>>,
     /// The last committed hint saved. May be behind, and is used only if the log holds exactly this entry.
     pub committed: Option<LogIdOf<C>>,
+    /// About what the entries of the log weigh together ([`EntryRange::weight`]), in bytes; 0 if the store cannot tell
+    /// without reading them. Steers when a snapshot is built and what a follower may hold back from being purged.
+    pub log_bytes: u64,
 }
 
 impl<C: RaftTypeConfig> Default for LogState<C> {
@@ -76,6 +79,7 @@ impl<C: RaftTypeConfig> Default for LogState<C> {
             leader_starts: Vec::new(),
             memberships: Vec::new(),
             committed: None,
+            log_bytes: 0,
         }
     }
 }

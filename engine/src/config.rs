@@ -21,17 +21,27 @@ pub struct EngineConfig<NID> {
     pub pre_vote: bool,
     /// Where the drawing of timeouts starts. Must differ between the nodes of a cluster, or they campaign in step.
     pub seed: u64,
-    /// Build a snapshot after so many entries were applied since the last one. `None`: only when asked.
+    /// Build a snapshot after so many entries were applied since the last one. `None`, the default: not for that. The
+    /// policies are independent, whichever comes first; with none of them only when asked.
     pub snapshot_every_entries: Option<u64>,
+    /// Build a snapshot after entries of about so many bytes were applied since the last one. `None`, the default: not
+    /// for that.
+    pub snapshot_every_bytes: Option<u64>,
+    /// Build a snapshot so long after the first entry that was applied since the last one: an idle node builds none.
+    /// `None`, the default: not for that.
+    pub snapshot_interval: Option<Duration>,
     /// How many entries behind the snapshot are kept in the log, for followers that are a little behind.
     /// Default 5,000.
     pub snapshot_keep_entries: u64,
-    /// How far behind the snapshot a follower may hold up the purge of the log, in entries; one further behind gets
-    /// the snapshot instead. Default 1,000,000.
-    pub purge_pin_entries: u64,
     /// How long a node that was removed is still replicated to, so that it learns of its removal, if it does not
     /// acknowledge that before. Default 10 s.
     pub removed_node_timeout: Duration,
+    /// How much of the log a follower that needs it may hold back from being purged, in bytes, about, beyond the
+    /// entries kept anyway. One that needs more pins nothing: it gets the snapshot instead. Default 1 GiB.
+    pub purge_pin_bytes: u64,
+    /// A follower that has answered nothing for so long pins nothing any more. Default 10 min. Counts from the start of
+    /// the leadership: a new leader does not know how long it has been away.
+    pub purge_pin_absence: Duration,
     /// How many reads may wait for their confirmation; one more is refused. Default 65,536.
     pub max_waiting_reads: usize,
 }
@@ -47,9 +57,12 @@ impl<NID> EngineConfig<NID> {
             pre_vote: true,
             seed,
             snapshot_every_entries: None,
+            snapshot_every_bytes: None,
+            snapshot_interval: None,
             snapshot_keep_entries: 5_000,
-            purge_pin_entries: 1_000_000,
             removed_node_timeout: Duration::from_secs(10),
+            purge_pin_bytes: 1 << 30,
+            purge_pin_absence: Duration::from_secs(600),
             max_waiting_reads: 65_536,
         }
     }

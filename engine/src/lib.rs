@@ -19,6 +19,7 @@ mod engine;
 mod log_id;
 mod log_ids;
 mod log_lane;
+mod log_sizes;
 mod membership;
 mod membership_change;
 mod message;

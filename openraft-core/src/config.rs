@@ -29,13 +29,22 @@ pub struct Config {
     pub write_timeout_ms: u64,
     /// How long a linearizable read may wait, in milliseconds. Default 5,000.
     pub read_timeout_ms: u64,
-    /// Build a snapshot after so many entries were applied since the last one. Default 50,000; `None`: only by
-    /// [`trigger_snapshot`](crate::Raft::trigger_snapshot). The log is purged behind it.
+    /// Build a snapshot after so many entries were applied since the last one. Default 50,000. The log is purged behind
+    /// it. Of this and the two policies after it, whichever comes first; with none of them, snapshots are built only by
+    /// [`trigger_snapshot`](crate::Raft::trigger_snapshot).
     pub snapshot_every_entries: Option<u64>,
+    /// Build a snapshot after entries of about so many bytes were applied since the last one. Default 256 MiB.
+    pub snapshot_every_bytes: Option<u64>,
+    /// Build a snapshot so many milliseconds after the first entry that was applied since the last one; an idle node
+    /// builds none. Default `None`: not for that.
+    pub snapshot_interval_ms: Option<u64>,
     /// How many entries behind the snapshot stay in the log. Default 5,000.
     pub snapshot_keep_entries: u64,
-    /// How far behind the snapshot a follower may hold up the purge, in entries. Default 1,000,000.
-    pub purge_pin_entries: u64,
+    /// How much of the log a follower that needs it may hold back from being purged, in bytes, about. One that needs
+    /// more gets the snapshot. Default 1 GiB. This much disk beyond snapshot policy and kept tail is to be had.
+    pub purge_pin_bytes: u64,
+    /// A follower that has answered nothing for so many milliseconds holds back nothing any more. Default 600,000.
+    pub purge_pin_absence_ms: u64,
     /// How many messages of peers may wait for the core; one more is refused. Default 4,096.
     pub max_peer_messages: usize,
     /// How many linearizable reads may wait; one more is refused. Default 65,536.
@@ -63,8 +72,11 @@ impl Default for Config {
             write_timeout_ms: 5_000,
             read_timeout_ms: 5_000,
             snapshot_every_entries: Some(50_000),
+            snapshot_every_bytes: Some(256 << 20),
+            snapshot_interval_ms: None,
             snapshot_keep_entries: 5_000,
-            purge_pin_entries: 1_000_000,
+            purge_pin_bytes: 1 << 30,
+            purge_pin_absence_ms: 600_000,
             max_peer_messages: 4_096,
             max_waiting_reads: 65_536,
             turn_messages: 1_024,
@@ -105,8 +117,11 @@ impl Config {
             election_timeout_max: Duration::from_millis(self.election_timeout_max_ms),
             pre_vote: self.pre_vote,
             snapshot_every_entries: self.snapshot_every_entries,
+            snapshot_every_bytes: self.snapshot_every_bytes,
+            snapshot_interval: self.snapshot_interval_ms.map(Duration::from_millis),
             snapshot_keep_entries: self.snapshot_keep_entries,
-            purge_pin_entries: self.purge_pin_entries,
+            purge_pin_bytes: self.purge_pin_bytes,
+            purge_pin_absence: Duration::from_millis(self.purge_pin_absence_ms),
             max_waiting_reads: self.max_waiting_reads,
             ..EngineConfig::new(replica, self.seed ^ store as u64 ^ (store >> 64) as u64)
         }

@@ -135,6 +135,7 @@ async fn recover<C: RaftTypeConfig>(
         leader_starts: found.leader_starts,
         memberships: found.memberships,
         committed_hint: found.committed,
+        log_bytes: found.log_bytes,
         applied,
         snapshot,
     })

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version of everything this crate stores, and of the directory as a whole.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 /// Bytes that [`seal`] adds.
 pub(crate) const SEAL_BYTES: usize = 5;
 

@@ -51,11 +51,14 @@ pub(crate) struct Head<C: RaftTypeConfig> {
     /// The last entry, or `purged` if there is none after it.
     pub(crate) last: Option<LogIdOf<C>>,
     pub(crate) committed: Option<LogIdOf<C>>,
+    /// About what the entries weigh: an append adds its weight, a truncation or a purge takes its share by the number of
+    /// entries, so that neither has to read any.
+    pub(crate) log_bytes: u64,
 }
 
 impl<C: RaftTypeConfig> Default for Head<C> {
     fn default() -> Self {
-        Self { vote: VoteOf::<C>::default(), purged: None, last: None, committed: None }
+        Self { vote: VoteOf::<C>::default(), purged: None, last: None, committed: None, log_bytes: 0 }
     }
 }
 
@@ -209,9 +212,18 @@ impl<C: RaftTypeConfig> Group<C> {
         (self.run.count > 0).then(|| std::mem::take(&mut self.run))
     }
 
-    /// The append of entries up to `last` is complete.
-    pub(crate) fn appended(&mut self, last: LogIdOf<C>) {
+    /// The append of entries up to `last`, which weigh `bytes`, is complete.
+    pub(crate) fn appended(&mut self, last: LogIdOf<C>, bytes: u64) {
         self.head.last = Some(last);
+        self.head.log_bytes = self.head.log_bytes.saturating_add(bytes);
+    }
+
+    /// Of the entries only those of `kept` stay.
+    fn keep_share(&mut self, kept: std::ops::Range<u64>) {
+        let held = self.head.last.next_index() - self.head.purged.next_index();
+        let share = u128::from(self.head.log_bytes) * u128::from(kept.end.saturating_sub(kept.start))
+            / u128::from(held.max(1));
+        self.head.log_bytes = u64::try_from(share).unwrap_or(self.head.log_bytes);
     }
 
     // ---- truncate and purge; all runs are written and applied
@@ -240,6 +252,7 @@ impl<C: RaftTypeConfig> Group<C> {
         set: &mut WriteSet,
     ) -> Result<(), RecordError> {
         self.cut_record(db, since, limits, set)?;
+        self.keep_share(self.head.purged.next_index()..since);
         let before = since.checked_sub(1).filter(|index| Some(*index) != self.head.purged.index());
         self.head.last =
             match before.and_then(|index| Some((index, self.starts.range(..=index).next_back()?.1))) {
@@ -292,12 +305,14 @@ impl<C: RaftTypeConfig> Group<C> {
         }
         if first < self.head.last.next_index() {
             self.move_record(db, first, limits, set)?;
+            self.keep_share(first..self.head.last.next_index());
             // The leader in whose run the log begins now: its first entry *here* is the log's first entry.
             let (_, start) = self.starts.range(..=first).next_back().expect("every entry has a leader");
             let start = LogIdOf::<C> { index: first, ..*start };
             self.put_start(start, set);
         } else {
             self.head.last = Some(upto);
+            self.head.log_bytes = 0;
         }
         let kept = self.starts.split_off(&first);
         for index in std::mem::replace(&mut self.starts, kept).into_keys() {

@@ -102,6 +102,7 @@ fn log_state<C: RaftTypeConfig>(shared: &Shared<C>, group: u64) -> Result<LogSta
         leader_starts,
         memberships: memberships::<C>(db, group).map_err(|e| failed("a membership", &e))?,
         committed: head.committed,
+        log_bytes: head.log_bytes,
     })
 }
 

@@ -270,7 +270,7 @@ impl<C: RaftTypeConfig> Writer<C> {
             }
             Ok(())
         })();
-        group.appended(last);
+        group.appended(last, entries.weight());
         self.groups.insert(id, group);
         self.dirty.insert(id);
         result

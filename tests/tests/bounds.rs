@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use openraft_core::{Config, ReadIndexError, ReadPolicy, WriteError};
+use openraft_core::{Config, ReadIndexError, ReadPolicy, ServerState, WriteError};
 use openraft_tests::cluster::Cluster;
 
 /// Room for some thirty writes of 300 bytes.
@@ -131,7 +131,7 @@ async fn after_a_snapshot_was_installed_nothing_is_held() {
     let config = Config {
         snapshot_every_entries: Some(20),
         snapshot_keep_entries: 5,
-        purge_pin_entries: 10,
+        purge_pin_bytes: 4_000,
         ..small()
     };
     let cluster = Cluster::start(3, config).await;
@@ -149,4 +149,73 @@ async fn after_a_snapshot_was_installed_nothing_is_held() {
     assert!(metrics.purged.is_some(), "{metrics:?}");
     assert_eq!(metrics.purged, metrics.snapshot, "behind a snapshot of its own it would keep five entries");
     nothing_held(&cluster).await;
+}
+
+/// What the log store of a node holds.
+fn log_bytes(cluster: &Cluster, id: u64) -> u64 {
+    cluster.nodes[&id].disk.log_bytes()
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_follower_is_away_the_log_grows_by_what_it_may_pin_and_no_more() {
+    let config = Config {
+        snapshot_every_bytes: Some(20_000),
+        snapshot_keep_entries: 5,
+        purge_pin_bytes: 40_000,
+        ..small()
+    };
+    let cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.router.isolate(away);
+    let (mut greatest, mut written) = (0, 0);
+    for i in 0..500 {
+        cluster.raft(leader).client_write(filler(i)).await.unwrap();
+        written += 400;
+        greatest = log_bytes(&cluster, leader).max(greatest);
+    }
+    // Pinned, applied since the last snapshot, and what a snapshot under way leaves behind.
+    assert!(greatest > 40_000, "it was pinned at all: {greatest}");
+    assert!(greatest < 40_000 + 2 * 20_000, "{greatest} of {written} bytes");
+    cluster.router.heal();
+    let leader = cluster.leader().await;
+    let last = cluster.raft(leader).client_write("last".into()).await.unwrap();
+    cluster.applied(away, last.log_id.index).await;
+    assert_eq!(cluster.names(away), cluster.names(leader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_is_away_for_too_long_pins_nothing() {
+    let config = Config {
+        snapshot_every_bytes: Some(20_000),
+        snapshot_keep_entries: 5,
+        purge_pin_absence_ms: 20_000,
+        ..small()
+    };
+    let cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.router.isolate(away);
+    for i in 0..300 {
+        cluster.raft(leader).client_write(filler(i)).await.unwrap();
+    }
+    assert!(log_bytes(&cluster, leader) > 100_000, "all of it, for the one that is away");
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    assert_eq!(cluster.raft(leader).metrics().borrow().state, ServerState::Leader);
+    assert!(log_bytes(&cluster, leader) < 40_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_applied_something_builds_a_snapshot_after_its_interval_and_then_none() {
+    let config = Config { snapshot_interval_ms: Some(60_000), ..small() };
+    let cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    let written = cluster.raft(leader).client_write("a".into()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    assert_eq!(cluster.raft(leader).metrics().borrow().snapshot, None);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for id in 1..=3 {
+        assert_eq!(cluster.raft(id).metrics().borrow().snapshot, Some(written.log_id), "node {id}");
+    }
+    assert!(!cluster.raft(leader).trigger_snapshot().await.unwrap(), "nothing new");
 }

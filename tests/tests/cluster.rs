@@ -106,7 +106,7 @@ async fn a_follower_that_was_away_longer_than_the_log_reaches_gets_the_snapshot(
     let config = Config {
         snapshot_every_entries: Some(50),
         snapshot_keep_entries: 10,
-        purge_pin_entries: 20,
+        purge_pin_bytes: 2_000,
         ..Config::default()
     };
     let mut cluster = Cluster::start(3, config).await;

@@ -60,7 +60,7 @@ async fn shutdown_returns_while_a_snapshot_transfer_hangs() {
     let config = Config {
         snapshot_every_entries: Some(20),
         snapshot_keep_entries: 5,
-        purge_pin_entries: 10,
+        purge_pin_bytes: 1_000,
         // So little memory that the follower cannot be fed from it.
         memory_budget_bytes: 24_000,
         max_proposal_bytes: 2_000,

@@ -66,6 +66,7 @@ impl<C: RaftTypeConfig> Log<C> {
             leader_starts: self.leader_starts.iter().copied().collect(),
             memberships: self.memberships.iter().skip(skip).cloned().collect(),
             committed: self.committed,
+            log_bytes: self.parts.iter().map(EntryRange::weight).sum(),
         }
     }
 

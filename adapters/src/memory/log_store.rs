@@ -137,6 +137,11 @@ impl<C: RaftTypeConfig> MemDisk<C> {
         self.shared.lock().held.as_ref().map_or(0, |held| held.unflushed.len())
     }
 
+    /// What the entries of the log weigh together, in bytes, flushed or not.
+    pub fn log_bytes(&self) -> u64 {
+        self.shared.lock().log.state().log_bytes
+    }
+
     /// Makes the oldest `count` unflushed submissions, or all if there are fewer, durable and fires their completions
     /// in order before it returns. Returns how many there were.
     ///

@@ -163,14 +163,17 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             }
             self.truncate(since);
         }
-        let mut last = first.log_id();
+        let (mut last, mut count, mut bytes) = (first.log_id(), 0, 0u64);
         for entry in std::iter::once(first).chain(new) {
             last = entry.log_id();
             self.state.log.append(last);
+            count += 1;
+            bytes = bytes.saturating_add(entry.size());
             if let Some(membership) = entry.membership() {
                 self.state.memberships.push(StoredMembership::new(last, membership.clone()));
             }
         }
+        self.sizes.append(count, bytes);
         let io = self.state.lane.submit(last.index + 1);
         self.push(Command::AppendInputEntries { io, first: since, last });
         true
@@ -180,6 +183,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub(super) fn truncate(&mut self, since: u64) {
         debug_assert!(matches!(self.state.role, Role::Follower), "only a follower truncates");
         self.state.log.truncate(since);
+        self.sizes.truncate(since);
         self.state.lane.truncate(since);
         let memberships = &mut self.state.memberships;
         let stay = memberships.partition_point(|stored| stored.log_id.next_index() <= since).max(1);

@@ -65,7 +65,8 @@ pub struct ReplicationReport<NID> {
 }
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
-    /// Takes `count` proposals into the log, if this node leads. The entries are those that the driver has at hand;
+    /// Takes `count` proposals, which weigh `bytes` together ([`RaftEntry::size`](crate::RaftEntry::size)), into the
+    /// log, if this node leads. The entries are those that the driver has at hand;
     /// the [`Command::AppendInputEntries`] that follows names their place.
     ///
     /// # Errors
@@ -73,7 +74,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     ///
     /// # Panics
     /// If `count` is zero.
-    pub fn propose(&mut self, count: u64) -> Result<Proposed<NID>, NotProposed<NID>> {
+    pub fn propose(&mut self, count: u64, bytes: u64) -> Result<Proposed<NID>, NotProposed<NID>> {
         assert!(count > 0, "a proposal has at least one entry");
         match &self.state.role {
             Role::Leader(Leader { transfer: Some(transfer), .. }) => {
@@ -88,6 +89,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         for index in first..=last.index {
             self.state.log.append(LogId { leader_id, index });
         }
+        self.sizes.append(count, bytes);
         let io = self.state.lane.submit(last.index + 1);
         self.push(Command::AppendInputEntries { io, first, last });
         self.push(Command::ReplicateInputEntries { last });
@@ -190,7 +192,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.dismiss_removed(now);
         self.consider_promotion(now);
         self.confirm_reads();
-        self.consider_purge();
+        self.consider_purge(now);
         self.tell_target();
     }
 

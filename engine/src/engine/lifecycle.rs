@@ -4,10 +4,14 @@ use super::state::{Role, State, Timing, WaitingKind, no_membership};
 use super::{Engine, RestartState};
 use crate::log_ids::LogIds;
 use crate::log_lane::LogLane;
+use crate::log_sizes::LogSizes;
 use crate::{
     Command, ConfigError, EngineConfig, InitialNodes, InitializeError, LogId, LogIdOptionExt, Membership,
     Node, NodeId, OwnPayload, Reply, StoredMembership, Timestamp,
 };
+
+/// What an entry of the engine's own making counts for where the log is weighed: next to nothing.
+const OWN_ENTRY_BYTES: u64 = 128;
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// An engine over what the store holds; an empty [`RestartState`] is a node that is in no cluster yet.
@@ -25,7 +29,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     ) -> Result<Self, ConfigError> {
         config.validate()?;
         let log = LogIds::new(found.purged, found.leader_starts, found.last_log_id);
-        let lane = LogLane::new(log.last().next_index());
+        let end = log.last().next_index();
+        let sizes = LogSizes::new(log.purged().next_index()..end, found.log_bytes);
+        let lane = LogLane::new(end);
         let mut memberships = found.memberships;
         if memberships.is_empty() {
             memberships.push(no_membership());
@@ -53,6 +59,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 position: 0,
                 session: 0,
             },
+            sizes,
             config,
             commands: Vec::new(),
         };
@@ -63,6 +70,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             engine.advance_commit(Some(hint));
         }
         engine.arm_election_at_start(now);
+        engine.arm_snapshot(now);
         Ok(engine)
     }
 
@@ -127,6 +135,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Adds an entry of the engine's own making to the log.
     pub(super) fn append_own(&mut self, log_id: LogId<NID>, payload: OwnPayload<NID, N>) -> u64 {
         self.state.log.append(log_id);
+        self.sizes.append(1, OWN_ENTRY_BYTES);
         if let OwnPayload::Membership(membership) = &payload {
             self.state.memberships.push(StoredMembership::new(log_id, membership.clone()));
         }

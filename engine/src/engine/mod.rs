@@ -20,6 +20,7 @@ use state::{Role, State, Timing};
 
 use std::time::Duration;
 
+use crate::log_sizes::LogSizes;
 use crate::{
     AppendReply, AppendResult, Command, EngineConfig, HeartbeatReply, LogId, LogIdOptionExt, Node, NodeId,
     Reply, SnapshotReply, StoredMembership, Timestamp, Vote, VoteReply,
@@ -50,6 +51,9 @@ pub struct Engine<NID: NodeId, N: Node> {
     config: EngineConfig<NID>,
     state: State<NID, N>,
     timing: Timing<NID>,
+    /// Steers when snapshots are built and how long a purge waits. Not part of the protocol's state, whose equality
+    /// must not depend on how the log was cut into appends.
+    sizes: LogSizes,
     commands: Vec<Command<NID, N>>,
 }
 
@@ -143,6 +147,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.state.snapshot
     }
 
+    /// About what the log weighs, in bytes: exact but where an append was cut by a truncation or a purge, and for what a
+    /// restart found.
+    pub fn log_bytes(&self) -> u64 {
+        self.sizes.weight(0..u64::MAX)
+    }
+
     /// The last entry dropped from the front of the log.
     pub fn purged(&self) -> Option<LogId<NID>> {
         self.state.log.purged()
@@ -165,13 +175,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// The next instant at which [`handle_deadline`](Engine::handle_deadline) wants to be called; `None`: none.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        match self.state.role {
+        let of_role = match self.state.role {
             Role::Leader(_) => {
                 let leaving = self.timing.leaving.values().copied();
                 self.timing.heartbeat.into_iter().chain(self.timing.transfer).chain(leaving).min()
             }
             _ => self.timing.election,
-        }
+        };
+        of_role.into_iter().chain(self.timing.snapshot).min()
     }
 
     /// What there is to do since the last call, in order.
@@ -186,13 +197,15 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if self.next_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
+        self.snapshot_if_due(now);
         match self.state.role {
             Role::Leader(_) => {
                 self.expire_transfer(now);
                 self.expire_leaving(now);
                 self.beat_if_due(now);
             }
-            _ => self.seek_election(now),
+            _ if self.timing.election.is_some_and(|deadline| deadline <= now) => self.seek_election(now),
+            _ => {}
         }
     }
 
@@ -413,7 +426,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     /// The state machine has applied everything up to `log_id`.
-    pub fn handle_applied(&mut self, log_id: LogId<NID>) {
+    pub fn handle_applied(&mut self, now: Timestamp, log_id: LogId<NID>) {
         if Some(log_id) <= self.state.applied {
             return;
         }
@@ -421,6 +434,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.state.applied = Some(log_id);
         self.release_reads();
         self.consider_snapshot();
-        self.consider_purge();
+        self.arm_snapshot(now);
+        self.consider_purge(now);
     }
 }

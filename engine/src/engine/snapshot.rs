@@ -16,56 +16,94 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return false;
         }
         self.state.building_snapshot = true;
+        self.timing.snapshot = None;
         self.push(Command::BuildSnapshot);
         true
     }
 
     /// The snapshot ordered last is durable and covers everything up to `last_log_id`; or `None`: it failed, and the
     /// one before it remains.
-    pub fn handle_snapshot_built(&mut self, last_log_id: Option<LogId<NID>>) {
+    pub fn handle_snapshot_built(&mut self, now: Timestamp, last_log_id: Option<LogId<NID>>) {
         self.state.building_snapshot = false;
         if last_log_id.is_none() {
             self.state.snapshot_failed_at = self.state.applied.next_index();
         }
         self.state.snapshot = self.state.snapshot.max(last_log_id);
-        self.consider_purge();
+        self.arm_snapshot(now);
+        self.consider_purge(now);
     }
 
-    /// Orders a snapshot if enough was applied since the last one.
+    /// Orders a snapshot if enough was applied since the last one, or since the last attempt that failed.
     pub(super) fn consider_snapshot(&mut self) {
-        let Some(every) = self.config.snapshot_every_entries else { return };
         let begun = self.state.snapshot.next_index().max(self.state.snapshot_failed_at);
-        let since = self.state.applied.next_index().saturating_sub(begun);
-        if since >= every.max(1) {
+        let end = self.state.applied.next_index();
+        let enough = |every: Option<u64>, found: u64| every.is_some_and(|every| found >= every.max(1));
+        if enough(self.config.snapshot_every_entries, end.saturating_sub(begun))
+            || enough(self.config.snapshot_every_bytes, self.sizes.weight(begun..end))
+        {
             self.trigger_snapshot();
         }
     }
 
-    /// Orders the purge of what the durable snapshot covers, less the tail that is kept and less what followers need.
-    ///
-    /// A follower holds up the purge until it is `purge_pin_entries` behind the snapshot. Purges come in bites of at
-    /// least an eighth of the kept tail, so that they are not one for every entry applied.
-    pub(super) fn consider_purge(&mut self) {
-        let covered = self.state.snapshot.next_index().min(self.state.applied.next_index());
-        let mut end = covered.saturating_sub(self.config.snapshot_keep_entries);
-        if let Role::Leader(leader) = &self.state.role {
-            let pin_from = covered.saturating_sub(self.config.purge_pin_entries);
-            for needed in leader.followers.values().map(|follower| follower.needed) {
-                if needed >= pin_from {
-                    end = end.min(needed);
-                }
-            }
+    /// Something was applied since the last snapshot: another one is due an interval from now, if it is not already.
+    pub(super) fn arm_snapshot(&mut self, now: Timestamp) {
+        let Some(interval) = self.config.snapshot_interval else { return };
+        if self.state.applied > self.state.snapshot && !self.state.building_snapshot {
+            self.timing.snapshot.get_or_insert(now + interval);
         }
+    }
+
+    /// Orders the snapshot whose interval is over.
+    pub(super) fn snapshot_if_due(&mut self, now: Timestamp) {
+        if self.timing.snapshot.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        self.timing.snapshot = None;
+        if !self.trigger_snapshot() {
+            // A snapshot is being built or installed: what it does not cover is looked at again.
+            self.arm_snapshot(now);
+        }
+    }
+
+    /// Orders the purge of what the durable snapshot covers and is applied, less the tail that is kept and less what
+    /// followers need. Purges come in bites of at least an eighth of the kept tail, so that they are not one for every
+    /// entry applied.
+    pub(super) fn consider_purge(&mut self, now: Timestamp) {
         let begin = self.state.log.purged().next_index();
-        if end < begin.saturating_add((self.config.snapshot_keep_entries / 8).max(1)) {
+        let bite = (self.config.snapshot_keep_entries / 8).max(1);
+        let covered = self.state.snapshot.next_index().min(self.state.applied.next_index());
+        let wanted = covered.saturating_sub(self.config.snapshot_keep_entries);
+        if wanted < begin.saturating_add(bite) {
+            return;
+        }
+        let end = self.pinned(now, wanted);
+        if end < begin.saturating_add(bite) {
             return;
         }
         let upto = self.state.log.get(end - 1).expect("what is applied and not purged is in the log");
         self.purge(upto);
     }
 
+    /// Up to where the followers let the entries before `end` be purged. One pins what it needs, unless that weighs more
+    /// than `purge_pin_bytes` or it has not answered for `purge_pin_absence`: it gets the snapshot then.
+    fn pinned(&self, now: Timestamp, end: u64) -> u64 {
+        let Role::Leader(leader) = &self.state.role else { return end };
+        let led = now.since(self.timing.led_since);
+        let pins = leader.followers.iter().filter(|(id, follower)| {
+            // A new leader knows nothing yet: most likely nobody needs more than a little, whatever the log weighs.
+            if follower.needed == 0 && led < self.config.election_timeout_max {
+                return true;
+            }
+            let absent = self.timing.confirmed_at.get(id).map_or(led, |at| now.since(*at).min(led));
+            absent < self.config.purge_pin_absence
+                && self.sizes.weight(follower.needed..end) <= self.config.purge_pin_bytes
+        });
+        pins.map(|(_, follower)| follower.needed).min().unwrap_or(end).min(end)
+    }
+
     fn purge(&mut self, upto: LogId<NID>) {
         self.state.log.purge(upto);
+        self.sizes.purge(upto.index + 1);
         let io = self.state.lane.submit(self.state.log.last().next_index());
         self.push(Command::PurgeLog { io, upto });
     }
@@ -118,6 +156,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return self.order_apply();
         }
         self.state.snapshot = self.state.snapshot.max(Some(last));
+        self.timing.snapshot = None;
         if self.state.log.holds(&last) {
             self.state.lane.cover(last.index + 1);
             self.purge(last);
@@ -147,6 +186,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let begin = self.state.log.purged().next_index();
         if begin < self.state.log.last().next_index() {
             self.state.log.truncate(begin);
+            self.sizes.truncate(begin);
             self.state.lane.truncate(begin);
             let io = self.state.lane.submit(begin);
             self.push(Command::TruncateLog { io, since: begin });

@@ -204,6 +204,8 @@ pub(crate) struct Timing<NID> {
     pub(crate) election: Option<Timestamp>,
     /// When to send the next heartbeat.
     pub(crate) heartbeat: Option<Timestamp>,
+    /// When a snapshot is due because entries were applied so long ago.
+    pub(crate) snapshot: Option<Timestamp>,
     /// When a transfer of leadership is given up.
     pub(crate) transfer: Option<Timestamp>,
     /// When a node that was removed is replicated to no longer.
@@ -229,6 +231,7 @@ impl<NID: NodeId> Timing<NID> {
             rng: SmallRng::seed_from_u64(config.seed),
             election: None,
             heartbeat: None,
+            snapshot: None,
             transfer: None,
             leaving: BTreeMap::new(),
             rounds: BTreeMap::new(),
@@ -279,6 +282,8 @@ pub struct RestartState<NID: NodeId, N: Node> {
     pub memberships: Vec<StoredMembership<NID, N>>,
     /// The committed hint; used only if the log holds exactly this entry.
     pub committed_hint: Option<LogId<NID>>,
+    /// About what the entries of the log weigh together, in bytes; 0 if the store cannot tell.
+    pub log_bytes: u64,
     /// The last entry whose effect is in the state machine.
     pub applied: Option<LogId<NID>>,
     /// The current durable snapshot.
@@ -294,6 +299,7 @@ impl<NID: NodeId, N: Node> Default for RestartState<NID, N> {
             leader_starts: Vec::new(),
             memberships: Vec::new(),
             committed_hint: None,
+            log_bytes: 0,
             applied: None,
             snapshot: None,
         }

@@ -210,10 +210,19 @@ pub(crate) struct ServeOptions {
     /// How many entries before a snapshot stay in the log for followers that are behind.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) snapshot_keep: u64,
-    /// How many entries more than that may stay for a follower that is further behind; one still further behind is sent
-    /// a snapshot.
-    #[arg(long, default_value_t = 100_000)]
-    pub(crate) purge_pin: u64,
+    /// Take a snapshot after this many MiB of entries; 0 takes none for that.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) snapshot_every_mb: u64,
+    /// Take a snapshot this many seconds after the first entry since the last one; 0 takes none for that.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) snapshot_interval_s: u64,
+    /// How many MiB of the log more than that may stay for a follower that is further behind; one still further behind
+    /// is sent a snapshot.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) purge_pin_mb: u64,
+    /// A follower that was away for longer than this many seconds holds back nothing of the log.
+    #[arg(long, default_value_t = 600)]
+    pub(crate) purge_pin_absence_s: u64,
     /// How long a request may wait for a leader and for its commit, in milliseconds.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) write_timeout_ms: u64,

@@ -136,8 +136,13 @@ fn config(options: &ServeOptions) -> Result<Config, Failure> {
         write_timeout_ms: options.write_timeout_ms,
         read_timeout_ms: options.write_timeout_ms,
         snapshot_every_entries: (options.snapshot_every > 0).then_some(options.snapshot_every),
+        snapshot_every_bytes: (options.snapshot_every_mb > 0)
+            .then(|| options.snapshot_every_mb.saturating_mul(MIB)),
+        snapshot_interval_ms: (options.snapshot_interval_s > 0)
+            .then(|| options.snapshot_interval_s.saturating_mul(1_000)),
         snapshot_keep_entries: options.snapshot_keep,
-        purge_pin_entries: options.purge_pin,
+        purge_pin_bytes: options.purge_pin_mb.saturating_mul(MIB),
+        purge_pin_absence_ms: options.purge_pin_absence_s.saturating_mul(1_000),
         ..Config::default()
     };
     config.validate().map_err(|e| Failure::Usage(format!("these options do not fit together: {e}")))?;

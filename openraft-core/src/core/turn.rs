@@ -101,14 +101,14 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 result?;
                 self.engine.handle_log_flushed(now, io);
             }
-            Notification::Applied { log_id } => self.engine.handle_applied(log_id),
+            Notification::Applied { log_id } => self.engine.handle_applied(now, log_id),
             Notification::SnapshotBuilt { result: Ok(meta) } => {
                 tracing::info!(id = %self.me.node_id, snapshot = %meta.snapshot_id, "snapshot built");
-                self.engine.handle_snapshot_built(meta.last_log_id);
+                self.engine.handle_snapshot_built(now, meta.last_log_id);
             }
             Notification::SnapshotBuilt { result: Err(error) } => {
                 tracing::warn!(id = %self.me.node_id, %error, "no snapshot was built; the one before it remains");
-                self.engine.handle_snapshot_built(None);
+                self.engine.handle_snapshot_built(now, None);
             }
             Notification::SnapshotInstalled { result } => {
                 if let Err(error) = &result {
@@ -245,7 +245,8 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         if batch.is_empty() {
             return Ok(());
         }
-        match self.engine.propose(batch.len() as u64) {
+        let bytes: u64 = batch.iter().map(|write| write.weight).sum();
+        match self.engine.propose(batch.len() as u64, bytes) {
             Err(NotProposed::Transferring { .. }) => {
                 // The transfer began in this very turn.
                 self.work.held = batch;
@@ -259,7 +260,6 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 Ok(())
             }
             Ok(proposed) => {
-                let held: u64 = batch.iter().map(|write| write.weight).sum();
                 let mut entries = Vec::with_capacity(batch.len());
                 let mut pending = Vec::with_capacity(batch.len());
                 for (i, write) in batch.into_iter().enumerate() {
@@ -271,7 +271,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 }
                 self.work.pending.push(pending);
                 let entries = EntryRange::from_entries(entries);
-                debug_assert_eq!(entries.weight(), held, "a write is held with its entry's weight");
+                debug_assert_eq!(entries.weight(), bytes, "a write is held with its entry's weight");
                 self.execute(Some(&entries))
             }
         }

@@ -98,10 +98,10 @@ fn a_directory_of_a_newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let marker = dir.path().join("openraft-store");
-    let newer = fs::read_to_string(&marker).unwrap().replace("format: 1", "format: 2");
+    let newer = fs::read_to_string(&marker).unwrap().replace("format: 2", "format: 3");
     fs::write(&marker, newer).unwrap();
     let (error, _) = refusal(dir.path(), options());
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }));
+    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use openraft_adapters::engine::Vote;
 use openraft_adapters::suite::flushed;
 use openraft_adapters::{IoFlushed, ReadError};
 
-use crate::support::{append, open, run};
+use crate::support::{append, id, open, run};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_during_a_truncation_never_mixes_two_logs() {
@@ -61,4 +61,24 @@ async fn a_completion_comes_after_the_barrier_that_it_tells_of() {
         );
         assert_eq!(told.recv().unwrap(), before + 1, "vote of term {term}");
     }
+}
+
+#[tokio::test]
+async fn what_the_log_weighs_is_known_after_a_reopening_without_reading_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let log = store.log(1);
+    let all = run(1, 0..40, 1_000);
+    append(&log, all.slice(0..25)).await;
+    append(&log, all.slice(25..40)).await;
+    assert_eq!(log.log_state().await.unwrap().log_bytes, all.weight());
+    flushed(|io| log.truncate(30, io)).await.unwrap();
+    flushed(|io| log.purge(id(1, 9), io)).await.unwrap();
+    drop((log, store));
+    let store = open(dir.path());
+    let log = store.log(1);
+    let found = log.log_state().await.unwrap().log_bytes;
+    assert!(found.abs_diff(all.weight() / 2) < 100, "{found} of {}", all.weight());
+    flushed(|io| log.purge(id(1, 50), io)).await.unwrap();
+    assert_eq!(log.log_state().await.unwrap().log_bytes, 0);
 }

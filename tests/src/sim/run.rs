@@ -100,7 +100,7 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
         read_timeout_ms: 2_000,
         snapshot_every_entries: Some(40),
         snapshot_keep_entries: chance.draw(|rng| rng.random_range(0..20)),
-        purge_pin_entries: chance.draw(|rng| rng.random_range(0..60)),
+        purge_pin_bytes: chance.draw(|rng| rng.random_range(0..60)) * 150,
         ..Config::default()
     };
     let mut cluster = Cluster::new(options.nodes, network.clone(), chance.clone(), trace.clone(), config);

@@ -126,6 +126,7 @@ impl<C: RaftTypeConfig> Model<C> {
             leader_starts,
             memberships,
             committed: self.hint,
+            log_bytes: self.entries.iter().map(|kept| kept.weight).sum(),
         }
     }
 

@@ -170,7 +170,7 @@ impl Bench {
             Command::LeaderCommit { upto, .. } | Command::FollowerCommit { upto, .. } => Some(*upto),
             _ => None,
         });
-        self.engine.handle_applied(upto.expect("something was ordered to be applied"));
+        self.engine.handle_applied(self.now, upto.expect("something was ordered to be applied"));
         self.run();
     }
 

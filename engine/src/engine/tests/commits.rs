@@ -112,13 +112,13 @@ fn stepping_down_stops_the_tasks_and_abandons_the_writes_that_are_not_committed(
     node.flush_all();
     let first = node.engine.last_log_id();
     node.report(2, first, 1);
-    node.engine.propose(2).expect("it leads");
+    node.engine.propose(2, 2).expect("it leads");
     node.heartbeat(12, None);
     let since = first.expect("it leads").index + 1;
     assert!(node.orders.contains(&Command::AbandonWrites { since }), "the first is committed: not that one");
     let sessions = vec![node.session(2), node.session(3)];
     assert!(node.orders.contains(&Command::RebuildReplications { start: vec![], stop: sessions }));
-    assert_eq!(node.engine.propose(1), Err(NotProposed::NotLeader { leader: Some(2) }));
+    assert_eq!(node.engine.propose(1, 1), Err(NotProposed::NotLeader { leader: Some(2) }));
 }
 
 #[test]
@@ -144,54 +144,4 @@ fn a_higher_vote_seen_by_a_task_ends_the_leadership_and_is_outbid() {
     assert_eq!(node.engine.role(), ServerState::Follower);
     node.deadline();
     assert_eq!(node.engine.vote(), Vote::new(34, 1));
-}
-
-#[test]
-fn a_purge_is_pinned_by_the_follower_that_needs_the_log() {
-    let mut node = Bench::node(1, &[1, 2, 3], &[]);
-    node.lead(&[2]);
-    node.engine.propose(9).expect("it leads");
-    node.flush_all();
-    let last = node.engine.last_log_id();
-    node.report(2, last, 1);
-    node.apply();
-    assert!(node.engine.trigger_snapshot());
-    node.engine.handle_snapshot_built(last);
-    assert_eq!(node.engine.purged(), None, "node 3 has not reported what it holds");
-    node.report(3, Some(LogId::new(1, 1, 4)), 1);
-    assert_eq!(node.engine.purged().map(|id| id.index), Some(4));
-    node.report(3, last, 1);
-    assert_eq!(node.engine.purged(), last);
-}
-
-#[test]
-fn a_follower_that_is_being_sent_a_snapshot_pins_only_what_it_needs_after_it() {
-    let mut node = Bench::node(1, &[1, 2, 3], &[]);
-    node.lead(&[2]);
-    node.engine.propose(9).expect("it leads");
-    node.flush_all();
-    let last = node.engine.last_log_id();
-    node.report(2, last, 1);
-    node.apply();
-    let mut report = node.report_of(3, None, 1);
-    report.needed = 6;
-    node.engine.handle_replication_report(node.now, report);
-    assert!(node.engine.trigger_snapshot());
-    node.engine.handle_snapshot_built(last);
-    assert_eq!(node.engine.purged().map(|id| id.index), Some(5));
-}
-
-#[test]
-fn a_follower_too_far_behind_does_not_pin_the_log() {
-    let limits = crate::EngineConfig { purge_pin_entries: 3, ..config(1) };
-    let mut node = Bench::with(limits, found(&[1, 2, 3], &[]));
-    node.lead(&[2]);
-    node.engine.propose(9).expect("it leads");
-    node.flush_all();
-    let last = node.engine.last_log_id();
-    node.report(2, last, 1);
-    node.apply();
-    node.engine.trigger_snapshot();
-    node.engine.handle_snapshot_built(last);
-    assert_eq!(node.engine.purged(), last);
 }

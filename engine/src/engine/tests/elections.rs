@@ -281,7 +281,7 @@ fn a_lone_voter_leads_at_once_and_commits_alone() {
     node.flush_all();
     assert_eq!(node.engine.role(), ServerState::Leader);
     assert_eq!(node.engine.committed(), Some(crate::LogId::new(1, 1, 1)));
-    let first = node.engine.propose(3).expect("it leads").first_index;
+    let first = node.engine.propose(3, 3).expect("it leads").first_index;
     assert_eq!(first, 2);
     node.flush_all();
     assert_eq!(node.engine.committed().map(|id| id.index), Some(4));
@@ -313,7 +313,7 @@ fn the_same_calls_with_the_same_seed_give_the_same_commands() {
         let mut node = Bench::with(crate::EngineConfig { seed, ..config(1) }, found(&[1, 2, 3], &[2]));
         let deadline = node.engine.next_deadline();
         node.lead(&[3]);
-        node.engine.propose(2).expect("it leads");
+        node.engine.propose(2, 2).expect("it leads");
         node.flush_all();
         node.report(2, node.engine.last_log_id(), node.position());
         node.deadline();

@@ -18,7 +18,7 @@ fn purged_node() -> Bench {
     node.heartbeat(12, Some(at(4, 3)));
     node.apply();
     node.engine.trigger_snapshot();
-    node.engine.handle_snapshot_built(Some(at(2, 2)));
+    node.engine.handle_snapshot_built(node.now, Some(at(2, 2)));
     node.flush_all();
     assert_eq!(node.engine.purged(), Some(at(2, 2)));
     node
@@ -399,19 +399,19 @@ fn drive(node: &mut Bench, arrivals: Vec<Arrival>) {
             Arrival::Apply => {
                 if node.engine.state.apply_ordered > node.engine.applied() {
                     let upto = node.engine.state.apply_ordered.expect("greater than another");
-                    node.engine.handle_applied(upto);
+                    node.engine.handle_applied(node.now, upto);
                 }
                 false
             }
             Arrival::Built => {
                 if node.engine.trigger_snapshot() {
                     let applied = node.engine.applied();
-                    node.engine.handle_snapshot_built(applied);
+                    node.engine.handle_snapshot_built(node.now, applied);
                 }
                 false
             }
             Arrival::Propose => {
-                let _ = node.engine.propose(2);
+                let _ = node.engine.propose(2, 2);
                 false
             }
             Arrival::Read => {
@@ -435,7 +435,7 @@ fn drive(node: &mut Bench, arrivals: Vec<Arrival>) {
     }
     node.flush_all();
     if let Some(upto) = node.engine.state.apply_ordered {
-        node.engine.handle_applied(upto);
+        node.engine.handle_applied(node.now, upto);
     }
     for (token, arrival) in tokens {
         assert!(node.answer(token).is_some(), "never answered: {arrival:?}");

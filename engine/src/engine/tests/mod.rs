@@ -9,6 +9,7 @@ mod elections;
 mod forming;
 mod lies;
 mod pre_votes;
+mod purges;
 mod reads;
 mod snapshots;
 mod transfers;

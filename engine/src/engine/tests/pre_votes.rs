@@ -165,18 +165,18 @@ fn a_failed_snapshot_is_tried_again_only_after_as_many_entries_more() {
     let mut node = Bench::with(every, found(&[1], &[]));
     node.deadline();
     node.flush_all();
-    node.engine.propose(3).expect("it leads");
+    node.engine.propose(3, 3).expect("it leads");
     node.flush_all();
     node.apply();
     let built =
         |node: &Bench| node.orders.iter().filter(|command| matches!(command, Command::BuildSnapshot)).count();
     assert_eq!(built(&node), 1);
-    node.engine.handle_snapshot_built(None);
-    node.engine.propose(2).expect("it leads");
+    node.engine.handle_snapshot_built(node.now, None);
+    node.engine.propose(2, 2).expect("it leads");
     node.flush_all();
     node.apply();
     assert_eq!(built(&node), 1, "two entries are too few");
-    node.engine.propose(1).expect("it leads");
+    node.engine.propose(1, 1).expect("it leads");
     node.flush_all();
     node.apply();
     assert_eq!(built(&node), 2);

@@ -84,14 +84,14 @@ fn a_read_whose_entry_is_purged_while_it_waits_is_still_answered() {
     node.apply();
     node.read(vec![100]);
     let position = node.position();
-    node.engine.propose(5).expect("it leads");
+    node.engine.propose(5, 5).expect("it leads");
     node.flush_all();
     let last = node.engine.last_log_id();
     node.report(2, last, 1);
     node.report(3, last, 1);
     node.apply();
     node.engine.trigger_snapshot();
-    node.engine.handle_snapshot_built(last);
+    node.engine.handle_snapshot_built(node.now, last);
     assert_eq!(node.engine.purged(), last);
     node.report(2, last, position);
     assert!(matches!(node.answer(100), Some(Reply::Read(Ok(_)))));

@@ -138,9 +138,9 @@ fn a_snapshot_is_ordered_when_enough_was_applied_and_again_after_one_failed() {
     node.apply();
     assert_eq!(builds(&node), 1);
     assert!(!node.engine.trigger_snapshot(), "one at a time");
-    node.engine.handle_snapshot_built(None);
+    node.engine.handle_snapshot_built(node.now, None);
     assert!(node.engine.trigger_snapshot());
-    node.engine.handle_snapshot_built(Some(at(2, 2)));
+    node.engine.handle_snapshot_built(node.now, Some(at(2, 2)));
     assert_eq!(node.engine.purged(), Some(at(2, 2)), "a purge follows the durable snapshot");
     assert!(!node.engine.trigger_snapshot(), "nothing new");
 }
@@ -151,7 +151,7 @@ fn appends_below_the_purge_are_matched_without_being_written() {
     node.heartbeat(12, Some(at(2, 2)));
     node.apply();
     node.engine.trigger_snapshot();
-    node.engine.handle_snapshot_built(Some(at(2, 2)));
+    node.engine.handle_snapshot_built(node.now, Some(at(2, 2)));
     node.flush_all();
     assert_eq!(node.engine.purged(), Some(at(2, 2)));
     let token = node.append(12, Some(origin()), &entries(1, &[2, 2, 2]), None);

@@ -77,7 +77,7 @@ fn proposals_are_held_while_leadership_is_handed_over_and_taken_again_when_that_
     let mut node = leader();
     let (token, _) = transfer(&mut node, Some(3));
     assert!(node.engine.holds_proposals());
-    assert_eq!(node.engine.propose(1), Err(NotProposed::Transferring { to: 3 }));
+    assert_eq!(node.engine.propose(1, 1), Err(NotProposed::Transferring { to: 3 }));
     let began = node.now;
     while outcome(&mut node, token).is_none() {
         node.deadline();
@@ -85,7 +85,7 @@ fn proposals_are_held_while_leadership_is_handed_over_and_taken_again_when_that_
     assert_eq!(outcome(&mut node, token), Some(Err(TransferRefused::TimedOut { to: 3 })));
     assert_eq!(node.now.since(began), Duration::from_millis(500));
     assert_eq!(node.engine.role(), ServerState::Leader);
-    assert!(node.engine.propose(1).is_ok());
+    assert!(node.engine.propose(1, 1).is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One node of a test cluster: an engine and what carries its commands out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::super::bench::{Entry, config, replica};
 use super::disk::{Disk, Write};
@@ -69,8 +70,11 @@ fn engine(id: u64, seed: u64, life: u64, now: Timestamp, found: RestartState<u64
     let config = EngineConfig {
         seed: seed * 1_000 + id * 100 + life,
         snapshot_every_entries: if seed.is_multiple_of(3) { None } else { Some(5) },
+        snapshot_every_bytes: if seed.is_multiple_of(7) { Some(3) } else { None },
+        snapshot_interval: if seed.is_multiple_of(4) { Some(Duration::from_secs(1)) } else { None },
         snapshot_keep_entries: seed % 4,
-        purge_pin_entries: 4,
+        purge_pin_bytes: 4,
+        purge_pin_absence: Duration::from_secs(if seed.is_multiple_of(2) { 600 } else { 1 }),
         pre_vote: !seed.is_multiple_of(5),
         ..config(id)
     };
@@ -136,7 +140,7 @@ impl Node {
     }
 
     pub(super) fn propose(&mut self, values: &[u64]) {
-        let Ok(proposed) = self.engine.propose(values.len() as u64) else { return };
+        let Ok(proposed) = self.engine.propose(values.len() as u64, values.len() as u64) else { return };
         let entries = values.iter().zip(proposed.first_index..).map(|(value, index)| Entry {
             log_id: LogId { leader_id: proposed.leader_id, index },
             membership: None,
@@ -162,7 +166,7 @@ impl Node {
     }
 
     /// The state machine does its next piece of work.
-    pub(super) fn work(&mut self, oracle: &mut Oracle) {
+    pub(super) fn work(&mut self, now: Timestamp, oracle: &mut Oracle) {
         match self.work.pop_front() {
             None => {}
             Some(Work::Apply(entries)) => {
@@ -172,7 +176,7 @@ impl Node {
                     oracle.applied(self.id, &entry);
                     self.store.machine.push(entry);
                 }
-                self.engine.handle_applied(last);
+                self.engine.handle_applied(now, last);
             }
             Some(Work::Build) => {
                 let all = self.store.machine.clone();
@@ -189,7 +193,7 @@ impl Node {
                     snapshot_id: String::new(),
                 };
                 self.store.snapshot = Some((meta, all));
-                self.engine.handle_snapshot_built(last);
+                self.engine.handle_snapshot_built(now, last);
             }
             Some(Work::Install(meta, content)) => {
                 self.store.installs += 1;

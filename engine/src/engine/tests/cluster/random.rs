@@ -77,7 +77,7 @@ impl World {
     }
 
     fn work(&mut self, i: usize) {
-        self.nodes[i].work(&mut self.oracle);
+        self.nodes[i].work(self.now, &mut self.oracle);
         self.settle(i);
     }
 
