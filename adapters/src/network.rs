@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use openraft_engine::{
-    AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest,
-    VoteReply, VoteRequest,
+    AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, ReadIndexReply, ReadIndexRequest,
+    TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
 };
 
 use crate::{
@@ -82,6 +82,17 @@ pub trait RaftNetwork<C: RaftTypeConfig>: Send + Sync + 'static {
         request: TimeoutNowRequest<C::NodeId>,
         within: Duration,
     ) -> Result<TimeoutNowReply<C::NodeId>, NetworkError>;
+
+    /// Asks the peer, which the sender takes for its leader, up to where a linearizable read must have applied. Must not
+    /// queue behind appends or snapshots.
+    ///
+    /// # Errors
+    /// If no answer came; asking again does no harm.
+    async fn read_index(
+        &self,
+        request: ReadIndexRequest<C::NodeId>,
+        within: Duration,
+    ) -> Result<ReadIndexReply<C::NodeId>, NetworkError>;
 
     /// Sends entries and waits for the answer.
     ///
@@ -200,6 +211,12 @@ pub trait RaftServer<C: RaftTypeConfig>: Send + Sync + 'static {
         &self,
         request: TimeoutNowRequest<C::NodeId>,
     ) -> BoxFuture<'static, Result<TimeoutNowReply<C::NodeId>, ServerError>>;
+
+    /// Takes a follower's question for the read index.
+    fn read_index(
+        &self,
+        request: ReadIndexRequest<C::NodeId>,
+    ) -> BoxFuture<'static, Result<ReadIndexReply<C::NodeId>, ServerError>>;
 
     /// A sink for the snapshot that `header` announces.
     fn begin_snapshot(

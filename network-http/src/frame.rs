@@ -54,12 +54,16 @@ pub enum Kind {
     TimeoutNow = 14,
     /// Its answer.
     TimeoutNowReply = 15,
+    /// A follower's question for the read index.
+    ReadIndex = 16,
+    /// Its answer.
+    ReadIndexReply = 17,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
         use Kind::*;
-        const ALL: [Kind; 15] = [
+        const ALL: [Kind; 17] = [
             Hello,
             HelloReply,
             Vote,
@@ -75,6 +79,8 @@ impl Kind {
             Error,
             TimeoutNow,
             TimeoutNowReply,
+            ReadIndex,
+            ReadIndexReply,
         ];
         ALL.get(usize::from(byte).checked_sub(1)?).copied()
     }

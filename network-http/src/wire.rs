@@ -12,7 +12,7 @@ use crate::frame::{self, Frame, Kind};
 use crate::options::MAX_SMALL_FRAME_BYTES;
 
 /// The version of everything that is sent between peers. Nodes of different versions refuse one another.
-pub const WIRE_VERSION: u16 = 2;
+pub const WIRE_VERSION: u16 = 3;
 
 /// The group of a node that has one.
 pub(crate) const ONLY_GROUP: u64 = 0;

@@ -1,6 +1,6 @@
 //! What a caller is told: one small enum for each operation.
 
-use openraft_adapters::{MembershipOf, RaftTypeConfig, StorageError};
+use openraft_adapters::{MembershipOf, NetworkError, RaftTypeConfig, StorageError};
 use openraft_engine::Replica;
 
 use crate::InvalidConfig;
@@ -79,7 +79,7 @@ impl<C: RaftTypeConfig> WriteError<C> {
     }
 }
 
-/// Why a linearizable read is not served.
+/// Why a linearizable read is not served. Nothing was read; asking again does no harm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadIndexError<C: RaftTypeConfig> {
     /// Ask the leader.
@@ -88,9 +88,20 @@ pub enum ReadIndexError<C: RaftTypeConfig> {
     /// Too many reads wait. Try again after a pause.
     #[error("overloaded: too many reads wait for their confirmation; try again later")]
     Overloaded,
-    /// No quorum confirmed the leader in time.
-    #[error("no quorum confirmed this leader before the read's deadline")]
+    /// No quorum confirmed the leader in time, or this node had not applied in time what the leader named.
+    #[error(
+        "no quorum confirmed the leader, or this node did not catch up with it, before the read's deadline"
+    )]
     TimedOut,
+    /// The leader that this node follows did not answer its question for the read index. It may be gone: another one
+    /// will be elected.
+    #[error("the leader, node {leader}, was asked for the read index and gave no answer: {error}")]
+    Unanswered {
+        /// Who was asked.
+        leader: C::NodeId,
+        /// What came instead.
+        error: NetworkError,
+    },
     /// The node has stopped.
     #[error(transparent)]
     Fatal(#[from] Fatal),

@@ -1,18 +1,18 @@
 //! What reaches the core: `RaftMsg` from callers, peers and replication, `Notification` from its own I/O.
 
 use openraft_adapters::{
-    AppendEntriesRequest, LogIdOf, RaftTypeConfig, SnapshotHeaderOf, SnapshotMetaOf, SnapshotReplyOf,
-    StorageError, VoteOf,
+    AppendEntriesRequest, LogIdOf, NetworkError, RaftTypeConfig, SnapshotHeaderOf, SnapshotMetaOf,
+    SnapshotReplyOf, StorageError, VoteOf,
 };
 use openraft_engine::{
     AppendHeader, AppendReply, ChangePrecondition, ChangeRefused, HeartbeatReply, HeartbeatRequest,
-    InitialNodes, InitializeError, MembershipChange, ReadRefused, TimeoutNowReply, TimeoutNowRequest,
-    Timestamp, TransferRefused, VoteReply, VoteRequest,
+    InitialNodes, InitializeError, MembershipChange, ReadIndexReply, ReadIndexRequest, ReadRefused,
+    TimeoutNowReply, TimeoutNowRequest, Timestamp, TransferRefused, VoteReply, VoteRequest,
 };
 use tokio::sync::oneshot;
 
 use crate::gate::Place;
-use crate::{Fatal, WriteError};
+use crate::{Fatal, ReadPolicy, WriteError};
 
 /// The reply to a write that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     Heartbeat { request: HeartbeatRequest<C::NodeId>, tx: PeerCall<HeartbeatReply<C::NodeId>> },
     /// A leader's order to campaign at once.
     TimeoutNow { request: TimeoutNowRequest<C::NodeId>, tx: PeerCall<TimeoutNowReply<C::NodeId>> },
+    /// A follower's question for the read index.
+    ReadIndex { request: ReadIndexRequest<C::NodeId>, tx: PeerCall<ReadIndexReply<C::NodeId>> },
     /// A peer's vote request.
     Vote { request: VoteRequest<C::NodeId>, tx: PeerCall<VoteReply<C::NodeId>> },
     /// A peer's snapshot, received and durable.
@@ -72,7 +74,7 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
         tx: oneshot::Sender<Result<(), InitializeError<C::NodeId>>>,
     },
     /// A caller wants to read.
-    EnsureLinearizable { deadline: Timestamp, tx: oneshot::Sender<ReadResult<C>> },
+    EnsureLinearizable { policy: ReadPolicy, deadline: Timestamp, tx: oneshot::Sender<ReadResult<C>> },
     /// A caller changes the membership.
     ChangeMembership {
         change: MembershipChange<C::NodeId, C::Node>,
@@ -87,6 +89,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     UpdateReplicationMatched { target: C::NodeId, session: u64 },
     /// A peer has answered a vote request.
     VoteReplied { asked: VoteOf<C>, reply: VoteReply<C::NodeId> },
+    /// The leader has answered this node's question `number` for the read index, or has not.
+    ReadIndexAnswered { number: u64, answer: Result<ReadIndexReply<C::NodeId>, NetworkError> },
     /// A caller stops the node.
     Shutdown { deadline: Timestamp },
 }
@@ -95,9 +99,14 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
 pub(crate) type ReadResult<C> = Result<LogIdOf<C>, ReadFailure<<C as RaftTypeConfig>::NodeId>>;
 
 /// Why a read was not served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum ReadFailure<NID: openraft_engine::NodeId> {
     Refused(ReadRefused<NID>),
+    /// The leader that this node asked did not answer.
+    Unanswered {
+        leader: NID,
+        error: NetworkError,
+    },
     TimedOut,
 }
 

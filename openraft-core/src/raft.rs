@@ -41,6 +41,11 @@ pub enum ReadPolicy {
     /// A round of messages confirms that this node still leads (thesis 6.4). Right whatever clocks do.
     #[default]
     ReadIndex,
+    /// On a node that does not lead: asks the leader that it follows for its read index, then waits until it has applied
+    /// that much itself (thesis 6.4), so that learners and followers share the work of reading. At most one question is
+    /// under way for each node; reads that come meanwhile share the next one. On the leader it is
+    /// [`ReadIndex`](ReadPolicy::ReadIndex).
+    Follower,
 }
 
 /// A handle to a running node. Cloning it is cheap; when the last one is dropped, the node stops, without waiting for
@@ -151,23 +156,21 @@ impl<C: RaftTypeConfig> Raft<C> {
     /// committed when the call was made. Returns the entry that was read up to. Has `read_timeout_ms` to do so.
     ///
     /// # Errors
-    /// If this node does not lead, or no quorum confirms in time that it does.
+    /// If this node does not lead, or no quorum confirms in time that it does; with [`ReadPolicy::Follower`], if it knows
+    /// of no leader or gets no answer from it, or does not catch up in time.
     ///
     /// # Cancellation
     /// Safe.
     pub async fn ensure_linearizable(&self, policy: ReadPolicy) -> Result<LogIdOf<C>, ReadIndexError<C>> {
-        match policy {
-            ReadPolicy::ReadIndex => self.read_index().await,
-        }
-    }
-
-    async fn read_index(&self) -> Result<LogIdOf<C>, ReadIndexError<C>> {
         let (tx, rx) = oneshot::channel();
         let deadline = self.shared.env.now() + Duration::from_millis(self.shared.config.read_timeout_ms);
-        self.send(RaftMsg::EnsureLinearizable { deadline, tx })?;
+        self.send(RaftMsg::EnsureLinearizable { policy, deadline, tx })?;
         match rx.await {
             Ok(Ok(log_id)) => Ok(log_id),
             Ok(Err(ReadFailure::TimedOut)) => Err(ReadIndexError::TimedOut),
+            Ok(Err(ReadFailure::Unanswered { leader, error })) => {
+                Err(ReadIndexError::Unanswered { leader, error })
+            }
             Ok(Err(ReadFailure::Refused(ReadRefused::Overloaded))) => Err(ReadIndexError::Overloaded),
             Ok(Err(ReadFailure::Refused(ReadRefused::NotLeader { leader }))) => {
                 Err(ReadIndexError::NotLeader(self.forward_to(leader)))

@@ -9,7 +9,8 @@ use openraft_adapters::{
     SnapshotSink,
 };
 use openraft_engine::{
-    AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+    AppendReply, HeartbeatReply, HeartbeatRequest, ReadIndexReply, ReadIndexRequest, TimeoutNowReply,
+    TimeoutNowRequest, VoteReply, VoteRequest,
 };
 use tokio::sync::oneshot;
 
@@ -77,6 +78,13 @@ impl<C: RaftTypeConfig> RaftServer<C> for Raft<C> {
         request: TimeoutNowRequest<C::NodeId>,
     ) -> BoxFuture<'static, Result<TimeoutNowReply<C::NodeId>, ServerError>> {
         self.ask(|tx| RaftMsg::TimeoutNow { request, tx })
+    }
+
+    fn read_index(
+        &self,
+        request: ReadIndexRequest<C::NodeId>,
+    ) -> BoxFuture<'static, Result<ReadIndexReply<C::NodeId>, ServerError>> {
+        self.ask(|tx| RaftMsg::ReadIndex { request, tx })
     }
 
     fn vote(

@@ -15,6 +15,8 @@ pub enum MessageKind {
     Heartbeat,
     /// The order to campaign at once.
     TimeoutNow,
+    /// A follower's question for the read index.
+    ReadIndex,
     /// An append.
     Append,
     /// The beginning, a chunk or the end of a snapshot.

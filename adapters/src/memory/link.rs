@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use openraft_engine::{
-    AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+    AppendReply, HeartbeatReply, HeartbeatRequest, ReadIndexReply, ReadIndexRequest, TimeoutNowReply,
+    TimeoutNowRequest, VoteReply, VoteRequest,
 };
 use tokio::sync::oneshot;
 
@@ -193,6 +194,14 @@ impl<C: RaftTypeConfig> RaftNetwork<C> for MemNetwork<C> {
         within: Duration,
     ) -> Result<TimeoutNowReply<C::NodeId>, NetworkError> {
         self.call(MessageKind::TimeoutNow, within, move |server| server.timeout_now(request)).await
+    }
+
+    async fn read_index(
+        &self,
+        request: ReadIndexRequest<C::NodeId>,
+        within: Duration,
+    ) -> Result<ReadIndexReply<C::NodeId>, NetworkError> {
+        self.call(MessageKind::ReadIndex, within, move |server| server.read_index(request)).await
     }
 
     async fn append(

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft_engine::{
-    AppendHeader, AppendReply, AppendResult, BasicNode, HeartbeatReply, HeartbeatRequest, LogId, Replica,
-    SnapshotReply, StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+    AppendHeader, AppendReply, AppendResult, BasicNode, HeartbeatReply, HeartbeatRequest, LogId,
+    ReadIndexReply, ReadIndexRequest, ReadRefused, Replica, SnapshotReply, StoreId, TimeoutNowReply,
+    TimeoutNowRequest, Vote, VoteReply, VoteRequest,
 };
 use tokio::sync::Semaphore;
 
@@ -88,6 +89,15 @@ impl RaftServer<T> for Server {
     ) -> BoxFuture<'static, Result<TimeoutNowReply<u64>, ServerError>> {
         self.hear("timeout now");
         let reply = TimeoutNowReply { from: replica(self.id), vote: request.vote, accepted: true };
+        Box::pin(async move { Ok(reply) })
+    }
+
+    fn read_index(
+        &self,
+        request: ReadIndexRequest<u64>,
+    ) -> BoxFuture<'static, Result<ReadIndexReply<u64>, ServerError>> {
+        self.hear(format!("read index for {}", request.from.node_id));
+        let reply = ReadIndexReply { from: replica(self.id), result: Err(ReadRefused::Overloaded) };
         Box::pin(async move { Ok(reply) })
     }
 

@@ -1,4 +1,4 @@
-//! The control connection: votes and heartbeats side by side, joined to their answers by request id.
+//! The control connection: votes, heartbeats, transfers and read indexes side by side, joined to their answers by request id.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

@@ -12,7 +12,8 @@ use openraft_adapters::{
     SnapshotReplyOf, SnapshotSource,
 };
 use openraft_engine::{
-    AppendReply, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+    AppendReply, HeartbeatReply, HeartbeatRequest, ReadIndexReply, ReadIndexRequest, TimeoutNowReply,
+    TimeoutNowRequest, VoteReply, VoteRequest,
 };
 use tokio::time::{Instant, timeout};
 
@@ -206,6 +207,15 @@ impl<C: RaftTypeConfig> RaftNetwork<C> for Handle<C> {
     ) -> Result<TimeoutNowReply<C::NodeId>, NetworkError> {
         let kinds = (Kind::TimeoutNow, Kind::TimeoutNowReply);
         self.0.call(kinds, &request, within, |r: &TimeoutNowReply<_>| r.from).await
+    }
+
+    async fn read_index(
+        &self,
+        request: ReadIndexRequest<C::NodeId>,
+        within: Duration,
+    ) -> Result<ReadIndexReply<C::NodeId>, NetworkError> {
+        let kinds = (Kind::ReadIndex, Kind::ReadIndexReply);
+        self.0.call(kinds, &request, within, |r: &ReadIndexReply<_>| r.from).await
     }
 
     async fn append(

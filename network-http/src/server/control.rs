@@ -1,11 +1,13 @@
-//! Votes, heartbeats and transfers of leadership: each is answered when its answer is there, whatever the others wait for.
+//! Votes, heartbeats, transfers of leadership and read indexes: each is answered when its answer is there, whatever the
+//! others wait for.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use openraft_adapters::{RaftTypeConfig, ServerError};
 use openraft_engine::{
-    HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
+    HeartbeatReply, HeartbeatRequest, NodeId, ReadIndexReply, ReadIndexRequest, TimeoutNowReply,
+    TimeoutNowRequest, VoteReply, VoteRequest,
 };
 
 use super::peer_stream::{PeerStream, StreamEnd};
@@ -13,10 +15,11 @@ use crate::frame::{Frame, Kind};
 use crate::wire;
 
 /// An answer of any kind.
-enum Answer<NID> {
+enum Answer<NID: NodeId> {
     Vote(VoteReply<NID>),
     Heartbeat(HeartbeatReply<NID>),
     TimeoutNow(TimeoutNowReply<NID>),
+    ReadIndex(ReadIndexReply<NID>),
 }
 
 type Answering<NID> = BoxFuture<'static, (u64, Result<Answer<NID>, ServerError>)>;
@@ -31,6 +34,7 @@ pub(super) async fn run<C: RaftTypeConfig>(mut stream: PeerStream<C>, limit: usi
                 Ok(Answer::Vote(reply)) => stream.answer(Kind::VoteReply, id, &reply).await,
                 Ok(Answer::Heartbeat(reply)) => stream.answer(Kind::HeartbeatReply, id, &reply).await,
                 Ok(Answer::TimeoutNow(reply)) => stream.answer(Kind::TimeoutNowReply, id, &reply).await,
+                Ok(Answer::ReadIndex(reply)) => stream.answer(Kind::ReadIndexReply, id, &reply).await,
                 Err(error) => stream.answer_error(id, error).await,
             },
             frame = stream.next(), if under_way.len() < limit => {
@@ -67,6 +71,12 @@ fn begin<C: RaftTypeConfig>(
             stream.check_sender(request.from)?;
             let answer = stream.raft.timeout_now(request);
             Ok(async move { (id, answer.await.map(Answer::TimeoutNow)) }.boxed())
+        }
+        Kind::ReadIndex => {
+            let request: ReadIndexRequest<C::NodeId> = wire::from_frame(frame)?;
+            stream.check_sender(request.from)?;
+            let answer = stream.raft.read_index(request);
+            Ok(async move { (id, answer.await.map(Answer::ReadIndex)) }.boxed())
         }
         other => Err(StreamEnd::Bad(format!("a {other:?} on the control stream"))),
     }

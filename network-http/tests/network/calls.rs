@@ -1,11 +1,11 @@
-//! Votes, heartbeats, requests to form, and peers that come and go.
+//! Votes, heartbeats, read indexes, requests to form, and peers that come and go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use openraft_adapters::{FormReply, FormRequest, FormationNetwork, NetworkError, RaftNetworkFactory};
-use openraft_engine::{BasicNode, ClusterId, LogId, Vote, VoteRequest};
+use openraft_engine::{BasicNode, ClusterId, LogId, ReadIndexRequest, Vote, VoteRequest};
 use openraft_network_http::{HttpNetwork, HttpOptions};
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -28,6 +28,13 @@ async fn votes_and_heartbeats_are_answered() {
     let replies = futures::future::join_all((0..100).map(|i| network.heartbeat(heartbeat(i), LONG)));
     let positions: Vec<u64> = soon(replies).await.into_iter().map(|r| r.unwrap().position).collect();
     assert_eq!(positions, (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_read_index_is_asked_for_and_answered() {
+    let node = fake::node(2).await;
+    let reply = soon(node.network().read_index(ReadIndexRequest { from: replica(1) }, LONG)).await.unwrap();
+    assert_eq!((reply.from, reply.result), (replica(2), Ok(LogId::new(1, 1, 9))));
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ use openraft_adapters::{
 };
 use openraft_engine::{
     AppendHeader, AppendReply, AppendResult, BasicNode, ClusterId, HeartbeatReply, HeartbeatRequest, LogId,
-    Replica, StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+    ReadIndexReply, ReadIndexRequest, Replica, StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply,
+    VoteRequest,
 };
 use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts, serve};
 use tokio::net::TcpListener;
@@ -121,6 +122,14 @@ impl RaftServer<T> for FakeRaft {
         request: TimeoutNowRequest<u64>,
     ) -> BoxFuture<'static, Result<TimeoutNowReply<u64>, ServerError>> {
         let reply = TimeoutNowReply { from: replica(self.node_id), vote: request.vote, accepted: true };
+        async move { Ok(reply) }.boxed()
+    }
+
+    fn read_index(
+        &self,
+        _request: ReadIndexRequest<u64>,
+    ) -> BoxFuture<'static, Result<ReadIndexReply<u64>, ServerError>> {
+        let reply = ReadIndexReply { from: replica(self.node_id), result: Ok(LogId::new(1, 1, 9)) };
         async move { Ok(reply) }.boxed()
     }
 

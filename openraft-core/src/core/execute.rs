@@ -217,7 +217,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
     }
 
     /// The network to a node: kept, and made anew when the node's description changes.
-    fn network(&mut self, id: C::NodeId, node: &C::Node) -> Arc<dyn RaftNetwork<C>> {
+    pub(super) fn network(&mut self, id: C::NodeId, node: &C::Node) -> Arc<dyn RaftNetwork<C>> {
         if let Some(peer) = self.work.networks.get(&id).filter(|peer| peer.node == *node) {
             return peer.network.clone();
         }

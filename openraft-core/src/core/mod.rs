@@ -1,6 +1,7 @@
 //! `RaftCore`: one task that takes what is ready, asks the engine, and carries out its commands.
 
 mod execute;
+mod reads;
 mod respond;
 mod turn;
 
@@ -23,6 +24,7 @@ use crate::state_machine::StateMachineCommand;
 use crate::tail::Tail;
 use crate::{Config, Fatal, RaftMetrics};
 
+use reads::FollowerReads;
 use respond::Responder;
 
 /// Everything one core works with. See `turn.rs` for what it does with it.
@@ -70,6 +72,8 @@ pub(crate) struct Work<C: RaftTypeConfig> {
     earliest_deadline: Option<Timestamp>,
     /// Reads taken in this turn: they share one position.
     reads: Vec<u64>,
+    /// Reads that another node, the leader, is asked for.
+    follower_reads: FollowerReads<C::NodeId>,
     /// Appends ordered in this turn and not yet submitted.
     append: Option<(u64, EntryRange<C>)>,
     /// Applies ordered in this turn and not yet submitted.
@@ -121,6 +125,7 @@ impl<C: RaftTypeConfig> Work<C> {
             pending,
             earliest_deadline: None,
             reads: Vec::new(),
+            follower_reads: FollowerReads::default(),
             append: None,
             apply: None,
             turn_over: false,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use openraft_adapters::{LogIdOf, RaftTypeConfig, SnapshotReplyOf};
 use openraft_engine::{
-    AppendReply, ChangeRefused, HeartbeatReply, InitializeError, Reply, ServerState, TimeoutNowReply,
-    Timestamp, TransferRefused, VoteReply,
+    AppendReply, ChangeRefused, HeartbeatReply, InitializeError, ReadIndexReply, Reply, ServerState,
+    TimeoutNowReply, Timestamp, TransferRefused, VoteReply,
 };
 use tokio::sync::oneshot;
 
@@ -20,6 +20,7 @@ pub(crate) enum Responder<C: RaftTypeConfig> {
     TimeoutNow(PeerCall<TimeoutNowReply<C::NodeId>>),
     Membership(oneshot::Sender<Result<LogIdOf<C>, ChangeRefused<C::NodeId>>>),
     Transfer(oneshot::Sender<Result<(), TransferRefused<C::NodeId>>>),
+    ReadIndex(PeerCall<ReadIndexReply<C::NodeId>>),
     Vote(PeerCall<VoteReply<C::NodeId>>),
     Snapshot(PeerCall<SnapshotReplyOf<C>>),
     Initialize(oneshot::Sender<Result<(), InitializeError<C::NodeId>>>),
@@ -67,6 +68,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             (Responder::TimeoutNow(call), Reply::TimeoutNow(reply)) => call.answer(reply),
             (Responder::Membership(tx), Reply::Membership(result)) => answer(tx, result),
             (Responder::Transfer(tx), Reply::Transfer(result)) => answer(tx, result),
+            (Responder::ReadIndex(call), Reply::ReadIndex(reply)) => call.answer(reply),
             (Responder::Vote(call), Reply::Vote(reply)) => call.answer(reply),
             (Responder::Snapshot(call), Reply::Snapshot(reply)) => call.answer(reply),
             (Responder::Initialize(tx), Reply::Initialize(result)) => answer(tx, result),
@@ -74,6 +76,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             (_, reply) => {
                 panic!("the engine answered token {token} with {reply:?}, which is no answer to its call")
             }
+        }
+    }
+
+    /// Answers a read, unless its deadline has passed.
+    pub(super) fn fail_read(&mut self, token: u64, failure: ReadFailure<C::NodeId>) {
+        if let Some(Responder::Read(tx, _)) = self.work.responders.remove(&token) {
+            answer(tx, Err(failure));
         }
     }
 
@@ -113,9 +122,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             .map(|(token, _)| *token)
             .collect();
         for token in late {
-            if let Some(Responder::Read(tx, _)) = self.work.responders.remove(&token) {
-                let _ = tx.send(Err(ReadFailure::TimedOut));
-            }
+            self.fail_read(token, ReadFailure::TimedOut);
         }
         let reads = self.work.responders.values().filter_map(|responder| match responder {
             Responder::Read(_, deadline) => Some(*deadline),

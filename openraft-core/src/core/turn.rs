@@ -7,7 +7,7 @@ use super::RaftCore;
 use super::respond::Responder;
 use crate::message::{ClientWriteRequest, Notification, RaftMsg};
 use crate::pending::PendingWrite;
-use crate::{Fatal, WriteError};
+use crate::{Fatal, ReadPolicy, WriteError};
 
 /// What one turn took from the inboxes.
 struct Taken<C: RaftTypeConfig> {
@@ -154,6 +154,11 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 let token = self.token(Responder::Transfer(tx));
                 self.engine.transfer_leader(now, token, to);
             }
+            RaftMsg::ReadIndex { request, tx } => {
+                let token = self.token(Responder::ReadIndex(tx));
+                self.engine.handle_read_index(now, token, request);
+            }
+            RaftMsg::ReadIndexAnswered { number, answer } => self.handle_read_index_answer(number, answer),
             RaftMsg::Vote { request, tx } => {
                 let token = self.token(Responder::Vote(tx));
                 self.engine.handle_vote_request(now, token, request);
@@ -166,10 +171,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 let token = self.token(Responder::Initialize(tx));
                 self.engine.initialize(now, token, nodes);
             }
-            RaftMsg::EnsureLinearizable { deadline, tx } => {
+            RaftMsg::EnsureLinearizable { policy, deadline, tx } => {
                 let token = self.token(Responder::Read(tx, deadline));
                 self.note_deadline(deadline);
-                self.work.reads.push(token);
+                match policy {
+                    ReadPolicy::ReadIndex => self.work.reads.push(token),
+                    ReadPolicy::Follower => self.take_follower_read(token),
+                }
             }
             RaftMsg::TriggerSnapshot { tx } => {
                 let _ = tx.send(self.engine.trigger_snapshot());
@@ -287,16 +295,6 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         self.budget.release(write.weight);
         // The caller may have given up.
         let _ = write.tx.send(Err(error));
-    }
-
-    /// Asks for one position for all reads of this turn.
-    fn handle_reads(&mut self, now: Timestamp) -> Result<(), Fatal> {
-        if self.work.reads.is_empty() {
-            return Ok(());
-        }
-        let tokens = std::mem::take(&mut self.work.reads);
-        self.engine.read_index(now, tokens);
-        self.execute(None)
     }
 
     /// Once nothing is under way that somebody waits for, or the time is over, a stopping node is stopped.

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft_adapters::engine::{
-    AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, LogId, Replica, SnapshotMeta, SnapshotReply,
-    StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+    AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, LogId, ReadIndexReply, ReadIndexRequest,
+    Replica, SnapshotMeta, SnapshotReply, StoreId, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply,
+    VoteRequest,
 };
 use openraft_adapters::{
     AppendEntriesRequest, AppendStream, Entry, EntryPayload, EntryRange, Env, NetworkError, RaftLogReader,
@@ -185,6 +186,14 @@ impl RaftNetwork<Types> for Network {
         _: TimeoutNowRequest<u64>,
         _: Duration,
     ) -> Result<TimeoutNowReply<u64>, NetworkError> {
+        Err(down())
+    }
+
+    async fn read_index(
+        &self,
+        _: ReadIndexRequest<u64>,
+        _: Duration,
+    ) -> Result<ReadIndexReply<u64>, NetworkError> {
         Err(down())
     }
 

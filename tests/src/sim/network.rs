@@ -13,8 +13,8 @@ use openraft_adapters::{
     ServerError, SnapshotHeaderOf, SnapshotReplyOf, SnapshotSource,
 };
 use openraft_engine::{
-    AppendReply, BasicNode, HeartbeatReply, HeartbeatRequest, TimeoutNowReply, TimeoutNowRequest, VoteReply,
-    VoteRequest,
+    AppendReply, BasicNode, HeartbeatReply, HeartbeatRequest, ReadIndexReply, ReadIndexRequest,
+    TimeoutNowReply, TimeoutNowRequest, VoteReply, VoteRequest,
 };
 use tokio::sync::mpsc;
 
@@ -182,6 +182,14 @@ impl RaftNetwork<Types> for Link {
         within: Duration,
     ) -> Result<TimeoutNowReply<u64>, NetworkError> {
         self.call(format!("{request:?}"), within, |server| server.timeout_now(request)).await
+    }
+
+    async fn read_index(
+        &self,
+        request: ReadIndexRequest<u64>,
+        within: Duration,
+    ) -> Result<ReadIndexReply<u64>, NetworkError> {
+        self.call(format!("{request:?}"), within, |server| server.read_index(request)).await
     }
 
     async fn append(&self, request: AppendEntriesRequest<Types>, within: Duration) -> AppendAnswer {

@@ -250,7 +250,8 @@ async fn run_client(client: u64, rafts: Rafts, clients: Arc<Clients>, chance: Ch
         if chance.one_in(4) {
             let patience = chance.micros(20_000, 2_000_000);
             // A read that is given up tells nothing.
-            let _ = Env::tokio().timeout(patience, read(&raft, &clients, &trace)).await;
+            let policy = if chance.one_in(2) { ReadPolicy::Follower } else { ReadPolicy::ReadIndex };
+            let _ = Env::tokio().timeout(patience, read(&raft, policy, &clients, &trace)).await;
             continue;
         }
         sequence += 1;
@@ -265,15 +266,18 @@ async fn run_client(client: u64, rafts: Rafts, clients: Arc<Clients>, chance: Ch
     }
 }
 
-/// A linearizable read sees every write that was acknowledged before it began.
-async fn read(raft: &Raft<Types>, clients: &Clients, trace: &Trace) {
+/// A linearizable read, by whatever policy, sees every write that was acknowledged before it began.
+async fn read(raft: &Raft<Types>, policy: ReadPolicy, clients: &Clients, trace: &Trace) {
     let before = trace.acknowledged_upto();
-    if let Ok(upto) = raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+    if let Ok(upto) = raft.ensure_linearizable(policy).await {
         trace.require(Some(upto.index) >= before, || {
             format!("a read up to {upto} misses the write acknowledged at {before:?}")
         });
         let applied = raft.metrics().borrow().applied;
-        trace.note(format!("a read up to {upto}, applied {applied:?}"));
+        trace.require(applied.map(|applied| applied.index) >= Some(upto.index), || {
+            format!("a read up to {upto} was let through when {applied:?} was applied")
+        });
+        trace.note(format!("a read up to {upto} by {policy:?}, applied {applied:?}"));
         clients.reads.fetch_add(1, Ordering::Relaxed);
     }
 }

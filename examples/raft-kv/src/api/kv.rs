@@ -83,7 +83,7 @@ impl AtLeader for ReadIndex {
             Err(error @ ReadIndexError::Overloaded) => {
                 Err(ApiError::new(ErrorCode::Overloaded, error.to_string()))
             }
-            Err(error @ ReadIndexError::TimedOut) => {
+            Err(error @ (ReadIndexError::TimedOut | ReadIndexError::Unanswered { .. })) => {
                 Err(ApiError::new(ErrorCode::ReadTimedOut, error.to_string()))
             }
             Err(ReadIndexError::Fatal(fatal)) => Err(ApiError::new(ErrorCode::Stopped, fatal.to_string())),
