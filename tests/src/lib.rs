@@ -3,11 +3,15 @@
 //! - [`cluster`]: clusters in memory, for stories; [`brake`] holds up their state machines.
 //! - [`sim`]: clusters of real cores on virtual time, with faults drawn from one seed. `bin/simulate` runs it over
 //!   many seeds.
+//! - [`world`]: engines and their `Progress` values without any I/O; [`script`]: a small language in which the
+//!   scenarios in `scenarios/` drive it.
 //! - `tests/`: stories over clusters of real cores.
 
 pub mod brake;
 pub mod cluster;
+pub mod script;
 pub mod sim;
+pub mod world;
 
 /// The code in the README compiles and runs.
 #[cfg(doctest)]

@@ -18,6 +18,8 @@ pub use leader::{NotProposed, Promised, Proposed, ReplicationReport};
 pub use state::RestartState;
 use state::{Role, State, Timing};
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Duration;
 
 use crate::log_sizes::LogSizes;
@@ -171,6 +173,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             _ => None,
         };
         followers.into_iter().flatten().map(|(id, follower)| (*id, follower.matched, follower.reachable))
+    }
+
+    /// The protocol's state, apart from clocks, deadlines and chance: what a search compares and hashes, since it lets
+    /// any armed deadline fire.
+    pub fn protocol_state(&self) -> &(impl Clone + Eq + Hash + Debug + use<NID, N>) {
+        &self.state
     }
 
     /// The next instant at which [`handle_deadline`](Engine::handle_deadline) wants to be called; `None`: none.

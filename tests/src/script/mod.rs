@@ -1,0 +1,52 @@
+//! Scenario scripts: a small command language over a [`World`](crate::world::World), in files that read as
+//! documentation.
+//!
+//! A scenario's first line is its title. Lines that begin with `> ` are commands; the lines behind a command that are
+//! indented by two spaces are what it printed; everything else is prose. Running a scenario carries out its commands
+//! and compares what they print with what the file says. After every command the world's invariants are checked
+//! ([`Invariant`](crate::world::Invariant)); a broken one fails the scenario whatever the file says.
+//!
+//! With `SCENARIOS_WRITE=1` in the environment the outputs are written into the files instead of compared; the change
+//! is then reviewed like any other.
+//!
+//! # Commands
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `cluster 1 2 3 [setting=value ...]` | forms a cluster; nobody leads. Settings: [`Settings::set`](crate::world::Settings::set) |
+//! | `node 4 empty` | starts a node on an empty store |
+//! | `log 1: 1 1 4 [term 5]` | before anything happened: node 1's log holds entries of these terms behind index 0, and it heard of term 5 |
+//! | `campaign 1` | node 1's election timeout passes, and nobody else's |
+//! | `elect 1` | `campaign 1` and `stabilise`; node 1 must lead then |
+//! | `fire 1` | node 1's next deadline, whichever it is |
+//! | `propose 1 a b` | node 1 is asked to take the writes a and b, in one batch |
+//! | `read 1 r` | node 1 is asked for a linearizable read, called r |
+//! | `transfer 1 [to 2]` | node 1 is asked to hand leadership over |
+//! | `snapshot 1` | node 1 is asked for a snapshot |
+//! | `deliver`, `drop`, `duplicate` `[MESSAGES]` | the messages under way that are meant, all without one |
+//! | `flush 1 [2]` | node 1's disk completes its writes, or the 2 oldest; `flush all` |
+//! | `crash 1 [keep 2]` | node 1 goes down; of its unflushed writes the 2 oldest happened to be on the disk |
+//! | `restart 1`, `wipe 1` | node 1 starts again; or on an empty disk |
+//! | `give-up 1->2` | node 1 counts what is under way to node 2 as lost |
+//! | `partition {1,2} {3}`, `cut 1->2`, `heal` | messages between the sets, or that way, are lost; no more |
+//! | `hold 1->2`, `hold disk 1`, `hold machine 1` | that link, disk or state machine does nothing by itself |
+//! | `release ...` | and does again |
+//! | `apply 1` | node 1's held state machine does one piece of work |
+//! | `stabilise` | delivers, flushes and applies until nothing is left to do |
+//! | `advance 600ms [1]` | clocks move on, all or one; nothing is delivered |
+//! | `run 600ms` | clocks move on together, and all is delivered, flushed and applied at once |
+//! | `state`, `log`, `progress`, `disk`, `members` `[1]` | prints that, of all nodes or one |
+//! | `messages` | prints what is under way |
+//! | `tally [MESSAGES]` | prints how many messages of which kind arrived since the last tally |
+//!
+//! MESSAGES are words that all must fit: a link `1->2`, `1->` or `->2`, a kind ([`KINDS`](crate::world::KINDS)), and
+//! `#2` for the second of those.
+
+mod compare;
+mod interpreter;
+mod print;
+mod scenario;
+mod select;
+
+pub use compare::difference;
+pub use scenario::{Scenario, run_file};

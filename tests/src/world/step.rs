@@ -1,0 +1,99 @@
+//! Everything that can happen to a world, as data: a search takes steps, and prints them in the words of the scripts.
+
+use std::fmt;
+
+use super::World;
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Message so-and-so of [`World::messages`] arrives.
+    Deliver(usize),
+    /// It is lost.
+    Lose(usize),
+    /// It is repeated.
+    Repeat(usize),
+    /// A node's log lane completes so many writes.
+    Flush(u64, usize),
+    /// A node's state machine does its next piece of work.
+    Work(u64),
+    /// A node's next deadline comes.
+    Fire(u64),
+    /// A node goes down, and keeps so many of its unflushed writes.
+    Crash(u64, usize),
+    /// A node that is down starts again.
+    Restart(u64),
+    /// What is under way from the first node to the second counts as lost.
+    GiveUp(u64, u64),
+    /// A node is asked to take a write.
+    Propose(u64, String),
+    /// A node is asked for a read.
+    Read(u64, String),
+    /// A node is asked to hand leadership over.
+    Transfer(u64, Option<u64>),
+    /// A node is asked for a snapshot.
+    Snapshot(u64),
+}
+
+impl World {
+    /// Takes a step. One that cannot be taken changes nothing.
+    pub fn take(&mut self, step: &Step) {
+        match step {
+            Step::Deliver(at) | Step::Lose(at) | Step::Repeat(at) if *at >= self.network.len() => {}
+            Step::Deliver(at) => drop(self.deliver(*at)),
+            Step::Lose(at) => drop(self.lose(*at)),
+            Step::Repeat(at) => drop(self.repeat(*at)),
+            Step::Flush(id, count) => _ = self.flush(*id, *count),
+            Step::Work(id) => _ = self.work(*id),
+            Step::Fire(id) => _ = self.fire(*id),
+            Step::Crash(id, kept) => self.crash(*id, *kept),
+            Step::Restart(id) => _ = self.restart(*id),
+            Step::GiveUp(from, to) => _ = self.give_up(*from, *to),
+            Step::Propose(id, text) => _ = self.propose(*id, std::slice::from_ref(text)),
+            Step::Read(id, name) => self.read(*id, name),
+            Step::Transfer(id, to) => self.transfer(*id, *to),
+            Step::Snapshot(id) => _ = self.snapshot(*id),
+        }
+    }
+
+    /// The step in the words of a script, as the world is before it.
+    pub fn words(&self, step: &Step) -> String {
+        let message = |at: usize| {
+            let Some(envelope) = self.network.get(at) else { return format!("#{}", at + 1) };
+            let same = |other: &&super::Envelope| {
+                (other.from, other.to, other.message.kind())
+                    == (envelope.from, envelope.to, envelope.message.kind())
+            };
+            let place = self.network[..at].iter().filter(same).count() + 1;
+            format!("{}->{} {} #{place}", envelope.from, envelope.to, envelope.message.kind())
+        };
+        match step {
+            Step::Deliver(at) => format!("deliver {}", message(*at)),
+            Step::Lose(at) => format!("drop {}", message(*at)),
+            Step::Repeat(at) => format!("duplicate {}", message(*at)),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Deliver(at) => write!(f, "deliver #{}", at + 1),
+            Step::Lose(at) => write!(f, "drop #{}", at + 1),
+            Step::Repeat(at) => write!(f, "duplicate #{}", at + 1),
+            Step::Flush(id, usize::MAX) => write!(f, "flush {id}"),
+            Step::Flush(id, count) => write!(f, "flush {id} {count}"),
+            Step::Work(id) => write!(f, "apply {id}"),
+            Step::Fire(id) => write!(f, "fire {id}"),
+            Step::Crash(id, kept) => write!(f, "crash {id} keep {kept}"),
+            Step::Restart(id) => write!(f, "restart {id}"),
+            Step::GiveUp(from, to) => write!(f, "give-up {from}->{to}"),
+            Step::Propose(id, text) => write!(f, "propose {id} {text}"),
+            Step::Read(id, name) => write!(f, "read {id} {name}"),
+            Step::Transfer(id, None) => write!(f, "transfer {id}"),
+            Step::Transfer(id, Some(to)) => write!(f, "transfer {id} to {to}"),
+            Step::Snapshot(id) => write!(f, "snapshot {id}"),
+        }
+    }
+}
