@@ -3,6 +3,7 @@
 
 mod appends;
 mod bench;
+mod changes;
 mod cluster;
 mod commits;
 mod elections;

@@ -9,8 +9,8 @@ use super::network::{Envelope, Message, Stamp};
 use super::oracle::Oracle;
 use super::task::Task;
 use crate::{
-    Command, Engine, EngineConfig, HeartbeatRequest, LogId, LogIdOptionExt, OwnPayload, Reply, RestartState,
-    SnapshotMeta, StoredMembership, Timestamp,
+    Command, Engine, EngineConfig, HeartbeatRequest, LogId, LogIdOptionExt, MembershipChange, OwnPayload,
+    Replica, Reply, RestartState, SnapshotMeta, StoredMembership, Timestamp,
 };
 
 /// What a node holds outside its engine. A snapshot is all entries up to its last.
@@ -42,6 +42,7 @@ enum Caller {
     Candidate(u64, crate::Vote<u64>),
     Read(u64),
     Initialize,
+    Change,
     /// Somebody to whom only that there is an answer matters.
     Anybody,
 }
@@ -49,6 +50,8 @@ enum Caller {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: u64,
+    /// On which store it runs now.
+    pub(super) replica: Replica<u64>,
     pub(super) engine: Engine<u64, ()>,
     pub(super) store: Store,
     pub(super) life: u64,
@@ -66,8 +69,16 @@ pub(super) struct Node {
     pub(super) out: Vec<Envelope>,
 }
 
-fn engine(id: u64, seed: u64, life: u64, now: Timestamp, found: RestartState<u64, ()>) -> Engine<u64, ()> {
+fn engine(
+    replica: Replica<u64>,
+    seed: u64,
+    life: u64,
+    now: Timestamp,
+    found: RestartState<u64, ()>,
+) -> Engine<u64, ()> {
+    let id = replica.node_id;
     let config = EngineConfig {
+        replica,
         seed: seed * 1_000 + id * 100 + life,
         snapshot_every_entries: if seed.is_multiple_of(3) { None } else { Some(5) },
         snapshot_every_bytes: if seed.is_multiple_of(7) { Some(3) } else { None },
@@ -83,9 +94,11 @@ fn engine(id: u64, seed: u64, life: u64, now: Timestamp, found: RestartState<u64
 
 impl Node {
     pub(super) fn new(id: u64, seed: u64, now: Timestamp) -> Self {
+        let replica = replica(id);
         Self {
             id,
-            engine: engine(id, seed, 0, now, RestartState::default()),
+            replica,
+            engine: engine(replica, seed, 0, now, RestartState::default()),
             store: Store::default(),
             life: 0,
             tasks: BTreeMap::new(),
@@ -106,6 +119,14 @@ impl Node {
         self.engine.initialize(now, token, nodes);
     }
 
+    /// The directory is lost: the node comes back empty, on another store.
+    pub(super) fn wipe(&mut self, now: Timestamp, seed: u64) {
+        self.store =
+            Store { installs: self.store.installs, truncations: self.store.truncations, ..Store::default() };
+        self.replica.store_id.0 += 1;
+        self.restart(now, seed, 0);
+    }
+
     /// Everything that was only in memory is gone, and of the unflushed writes all but the `kept` oldest.
     pub(super) fn restart(&mut self, now: Timestamp, seed: u64, kept: usize) {
         self.store.disk.crash(kept);
@@ -122,7 +143,7 @@ impl Node {
             snapshot: meta,
             ..self.store.disk.durable.found()
         };
-        self.engine = engine(self.id, seed, self.life, now, found);
+        self.engine = engine(self.replica, seed, self.life, now, found);
     }
 
     pub(super) fn waiting_callers(&self) -> usize {
@@ -153,6 +174,11 @@ impl Node {
     pub(super) fn transfer(&mut self, now: Timestamp) {
         let token = self.caller(Caller::Anybody);
         self.engine.transfer_leader(now, token, None);
+    }
+
+    pub(super) fn change(&mut self, now: Timestamp, change: &MembershipChange<u64, ()>) {
+        let token = self.caller(Caller::Change);
+        self.engine.change_membership(now, token, change, &[]);
     }
 
     pub(super) fn read(&mut self, now: Timestamp, floor: u64) {
@@ -282,9 +308,9 @@ impl Node {
             self.carry_out(command, oracle);
         }
         self.hand.clear();
-        let vote = self.engine.vote();
+        let (vote, admitted) = (self.engine.vote(), self.engine.admitted());
         for (to, task) in &mut self.tasks {
-            for message in task.pump(&self.store, replica(self.id), vote, self.life, self.position) {
+            for message in task.pump(&self.store, self.replica, admitted, vote, self.life, self.position) {
                 self.out.push(Envelope { from: self.id, to: *to, message });
             }
         }
@@ -365,7 +391,7 @@ impl Node {
         for (to, task) in &mut self.tasks {
             task.beat();
             let request = HeartbeatRequest {
-                from: replica(self.id),
+                from: self.replica,
                 vote: self.engine.vote(),
                 committed: self.engine.committed().min(task.matched()),
                 position,
@@ -387,6 +413,12 @@ impl Node {
                 if let Ok(read) = result {
                     assert!(read.index + 1 >= floor, "a read of {read} missed what {floor} entries say");
                     assert!(self.store.machine.len() as u64 > read.index, "and is of what is applied");
+                }
+            }
+            (Caller::Change, Reply::Membership(result)) => {
+                if let Ok(stated) = result {
+                    assert!(self.engine.committed() >= Some(stated), "a change is answered at its commit");
+                    oracle.changed(stated);
                 }
             }
             (Caller::Anybody, Reply::TimeoutNow(_) | Reply::Transfer(_)) => {}

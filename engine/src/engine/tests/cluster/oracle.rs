@@ -1,8 +1,8 @@
 //! What may never happen, in any order of events (paper, figure 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::bench::Entry;
+use super::super::bench::{Entry, Members};
 use super::node::Node;
 use crate::{LogId, LogIdOptionExt, ServerState, Vote};
 
@@ -16,6 +16,10 @@ pub(super) struct Oracle {
     committed: Vec<LogId<u64>>,
     /// Everything that was ever applied.
     applied: Vec<Entry>,
+    /// The membership that each node was last seen with.
+    seen: BTreeMap<u64, Members>,
+    /// The entries by which membership changes were answered.
+    changes: BTreeSet<LogId<u64>>,
 }
 
 impl Oracle {
@@ -26,6 +30,25 @@ impl Oracle {
 
     pub(super) fn leaderships(&self) -> usize {
         self.leaders.len()
+    }
+
+    /// The membership stated last by what is applied anywhere.
+    pub(super) fn membership(&self) -> &Members {
+        let stated = self.applied.iter().rev().find_map(|entry| entry.membership.as_ref());
+        stated.expect("index 0 states one")
+    }
+
+    pub(super) fn has_applied(&self) -> bool {
+        !self.applied.is_empty()
+    }
+
+    /// A change was answered.
+    pub(super) fn changed(&mut self, stated: LogId<u64>) {
+        self.changes.insert(stated);
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.len() as u64
     }
 
     /// One voter grants one candidate a term, over all its lives.
@@ -86,11 +109,25 @@ impl Oracle {
         {
             assert_eq!(held, self.committed[known as usize], "node {} commits another entry", node.id);
         }
+        // What a step commits, it commits under the membership that was in force when it began, or, as when a change
+        // ends, under the one that it put in force.
+        let now = node.engine.membership().membership.clone();
+        let before = self.seen.insert(node.id, now.clone()).unwrap_or_else(|| now.clone());
         for index in self.committed_end()..end {
             let log_id = node.engine.log_id_at(index).expect("what is newly committed is in the log");
-            // An initial membership is the same everywhere, and as good as committed.
-            let holders = nodes.iter().filter(|other| other.is_durable(log_id)).count();
-            assert!(holders * 2 > nodes.len(), "{log_id} is committed, but durable on {holders} only");
+            // On a majority of every voter set in force where it was committed. A node is the store that the membership
+            // names, and what another one holds does not count.
+            let is_held = |membership: &Members| {
+                let holds = |voter: &&u64| {
+                    let other = &nodes[**voter as usize - 1];
+                    membership.knows(&other.replica) && other.is_durable(log_id)
+                };
+                membership.voters().iter().all(|set| set.iter().filter(holds).count() * 2 > set.len())
+            };
+            assert!(
+                is_held(&now) || is_held(&before),
+                "{log_id} is committed, but on no quorum of {now}, nor of {before}"
+            );
             self.committed.push(log_id);
         }
     }

@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::network::Network;
 use super::node::Node;
 use super::oracle::Oracle;
-use crate::{ServerState, Timestamp};
+use crate::{MembershipChange, NewNode, ServerState, Timestamp};
 
 struct World {
     seed: u64,
@@ -19,7 +19,11 @@ struct World {
     network: Network,
     oracle: Oracle,
     value: u64,
+    wipes: u64,
 }
+
+/// So many nodes are in no cluster when it is formed.
+const SPARE_NODES: u64 = 2;
 
 impl World {
     fn new(seed: u64) -> Self {
@@ -29,13 +33,14 @@ impl World {
             seed,
             rng: SmallRng::seed_from_u64(seed),
             now,
-            nodes: (1..=size).map(|id| Node::new(id, seed, now)).collect(),
+            nodes: (1..=size + SPARE_NODES).map(|id| Node::new(id, seed, now)).collect(),
             network: Network::default(),
             oracle: Oracle::default(),
             value: 0,
+            wipes: 0,
         };
         // A cluster is formed where every node has written the initial membership.
-        for i in 0..world.nodes.len() {
+        for i in 0..size as usize {
             world.nodes[i].initialize(now, size);
             world.settle(i);
             let pending = world.nodes[i].store.disk.pending();
@@ -100,6 +105,40 @@ impl World {
         self.settle(i);
     }
 
+    /// A change of the membership, of whoever believes to lead: most are refused.
+    fn change(&mut self, i: usize) {
+        let leads = |i: &usize| self.nodes[*i].engine.role() == ServerState::Leader;
+        let i = if self.rng.random_bool(0.5) { (0..self.nodes.len()).find(leads).unwrap_or(i) } else { i };
+        let id = self.rng.random_range(1..=self.nodes.len() as u64);
+        let some = |rng: &mut SmallRng, ids: u64| (1..=ids).filter(|_| rng.random_bool(0.6)).collect();
+        let change = match self.rng.random_range(0..10) {
+            0..4 => {
+                let store_id = self.nodes[id as usize - 1].replica.store_id;
+                let promote = self.rng.random_bool(0.7);
+                MembershipChange::AddLearners([(id, NewNode { store_id, node: (), promote })].into())
+            }
+            4 => MembershipChange::AddVoters([id].into()),
+            5 => MembershipChange::RemoveVoters([id].into()),
+            6 => MembershipChange::ReplaceVoters(some(&mut self.rng, self.nodes.len() as u64)),
+            _ => MembershipChange::RemoveNodes([id].into()),
+        };
+        self.nodes[i].change(self.now, &change);
+        self.settle(i);
+    }
+
+    /// A node that is no member any more loses its directory.
+    fn wipe(&mut self, i: usize) {
+        let replica = self.nodes[i].replica;
+        let mut memberships = self.nodes.iter().map(|node| &node.engine.membership().membership);
+        let removed = self.oracle.has_applied() && !self.oracle.membership().knows(&replica);
+        // One that stands in any log may be on its way to become a member.
+        if removed && !memberships.any(|membership| membership.knows(&replica)) {
+            self.nodes[i].wipe(self.now, self.seed);
+            self.settle(i);
+            self.wipes += 1;
+        }
+    }
+
     fn step(&mut self) {
         let i = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..1000) {
@@ -110,12 +149,14 @@ impl World {
                 self.flush(i, count);
             }
             760..860 => self.work(i),
-            860..920 => self.propose(i),
-            920..925 => {
+            860..905 => self.propose(i),
+            905..910 => {
                 self.nodes[i].transfer(self.now);
                 self.settle(i);
             }
-            925..950 => {
+            910..932 => self.change(i),
+            932..934 => self.wipe(i),
+            934..950 => {
                 let floor = self.oracle.committed_end();
                 self.nodes[i].read(self.now, floor);
                 self.settle(i);
@@ -152,7 +193,9 @@ impl World {
             self.calm();
             let leader = (0..self.nodes.len()).find(|i| {
                 let engine = &self.nodes[*i].engine;
-                let outdone = self.nodes.iter().any(|other| other.engine.vote() > engine.vote());
+                let nodes = self.nodes.iter();
+                let mut members = nodes.filter(|node| engine.membership().membership.knows(&node.replica));
+                let outdone = members.any(|member| member.engine.vote() > engine.vote());
                 engine.role() == ServerState::Leader && !outdone && !engine.holds_proposals()
             });
             if let Some(leader) = leader {
@@ -161,7 +204,9 @@ impl World {
                     proposed = true;
                 } else {
                     let last = self.nodes[leader].engine.last_log_id();
-                    if self.nodes.iter().all(|node| node.engine.applied() == last) {
+                    let membership = &self.nodes[leader].engine.membership().membership;
+                    let mut members = self.nodes.iter().filter(|node| membership.knows(&node.replica));
+                    if !membership.is_joint() && members.all(|node| node.engine.applied() == last) {
                         return;
                     }
                 }
@@ -189,8 +234,10 @@ fn run(seed: u64, steps: usize) -> World {
     }
     world.converge();
     world.oracle.look_at_logs(&world.nodes);
-    let first = &world.nodes[0].store.machine;
-    assert!(world.nodes.iter().all(|node| node.store.machine == *first), "the state machines differ");
+    let membership = world.oracle.membership();
+    let members: Vec<&Node> = world.nodes.iter().filter(|node| membership.knows(&node.replica)).collect();
+    let first = &members[0].store.machine;
+    assert!(members.iter().all(|node| node.store.machine == *first), "the state machines differ");
     assert!(world.nodes.iter().all(|node| node.waiting_callers() == 0), "somebody was never answered");
     world
 }
@@ -210,16 +257,21 @@ const STEPS: usize = 2_000;
 
 fn run_seeds(seeds: std::ops::Range<u64>) {
     let (mut leaderships, mut committed, mut installs, mut truncations) = (0, 0, 0, 0);
+    let (mut changes, mut wipes) = (0, 0);
     for seed in seeds.clone() {
         let _shown = Seed(seed);
         let world = run(seed, STEPS);
         leaderships += world.oracle.leaderships();
         committed += world.oracle.committed_end();
+        changes += world.oracle.changes();
+        wipes += world.wipes;
         installs += world.nodes.iter().map(|node| node.store.installs).sum::<u64>();
         truncations += world.nodes.iter().map(|node| node.store.truncations).sum::<u64>();
     }
     let runs = seeds.end - seeds.start;
     assert!(leaderships as u64 > 2 * runs, "{leaderships} leaderships in {runs} runs: too quiet a life");
+    assert!(changes > runs, "{changes} changes of the membership in {runs} runs");
+    assert!(wipes > runs / 4, "{wipes} directories lost in {runs} runs");
     assert!(installs > runs / 4, "{installs} snapshots installed in {runs} runs");
     assert!(truncations > runs / 4, "{truncations} truncations in {runs} runs");
     assert!(committed > 20 * runs, "{committed} entries committed in {runs} runs: too little was at stake");

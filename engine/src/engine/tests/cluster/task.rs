@@ -93,6 +93,7 @@ impl Task {
         &mut self,
         store: &Store,
         me: Replica<u64>,
+        admitted: Option<LogId<u64>>,
         vote: Vote<u64>,
         life: u64,
         position: u64,
@@ -122,6 +123,7 @@ impl Task {
             self.sent += 1;
             let header = AppendHeader {
                 from: me,
+                admitted,
                 to: self.target.store_id,
                 vote,
                 prev_log_id: prev,
@@ -139,7 +141,7 @@ impl Task {
             self.silent_beats = 0;
             let header = SnapshotHeader {
                 from: me,
-                admitted: None,
+                admitted,
                 to: self.target.store_id,
                 vote,
                 position,
@@ -166,7 +168,10 @@ impl Task {
         if snapshot {
             let Some(last) = self.snapshot_sent.take() else { return };
             match result {
-                AppendResult::Matched(_) => self.progress.on_snapshot_done(Some(last)),
+                // One that was sent before, and arrived late, may be answered now.
+                AppendResult::Matched(matched) if matched.next_index() > last.index => {
+                    self.progress.on_snapshot_done(Some(last));
+                }
                 _ => self.progress.on_snapshot_failed(),
             }
             return;
