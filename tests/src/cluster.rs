@@ -106,7 +106,7 @@ impl Cluster {
     pub async fn start(size: u64, config: Config) -> Self {
         let mut cluster = Self { router: MemRouter::new(), nodes: BTreeMap::new(), config };
         for id in 1..=size {
-            cluster.boot(id, MemDisk::new(), MemSnapshots::new()).await;
+            cluster.boot(replica(id), MemDisk::new(), MemSnapshots::new()).await;
         }
         for node in cluster.nodes.values() {
             node.raft.initialize(initial(size)).await.expect("an empty node");
@@ -115,7 +115,13 @@ impl Cluster {
         cluster
     }
 
-    async fn boot(&mut self, id: u64, disk: MemDisk<Names>, snapshots: MemSnapshots<Names>) {
+    /// Starts an empty node on its store, in no cluster: a leader whose log names that store will reach it.
+    pub async fn start_empty(&mut self, replica: Replica<u64>) {
+        self.boot(replica, MemDisk::new(), MemSnapshots::new()).await;
+    }
+
+    async fn boot(&mut self, replica: Replica<u64>, disk: MemDisk<Names>, snapshots: MemSnapshots<Names>) {
+        let id = replica.node_id;
         let machine = MemStateMachine::<Names, List>::open(snapshots.clone());
         let state = machine.reader();
         let brake = Brake::default();
@@ -124,7 +130,7 @@ impl Cluster {
         let env = Env { clock, spawner: Arc::new(tasks.clone()) };
         let raft = Raft::start(RaftParts {
             config: self.config.clone(),
-            replica: replica(id),
+            replica,
             env: env.clone(),
             network: Arc::new(self.router.factory(id, env)),
             log: disk.open(),
@@ -145,7 +151,7 @@ impl Cluster {
     /// Starts a stopped node on what it left behind.
     pub async fn restart(&mut self, id: u64) {
         let node = self.nodes.remove(&id).expect("a node that was started before");
-        self.boot(id, node.disk, node.snapshots).await;
+        self.boot(node.raft.replica(), node.disk, node.snapshots).await;
     }
 
     /// The handle of a node.

@@ -211,13 +211,29 @@ fn a_learner_that_is_to_be_promoted_becomes_a_voter_by_itself_and_under_any_lead
 }
 
 #[test]
-fn another_leader_finishes_the_change_that_it_finds() {
+fn a_candidate_needs_the_old_voters_too_while_a_change_is_under_way() {
+    let mut node = Bench::with(config(3), joint_log());
+    node.deadline();
+    node.flush();
+    node.grant(4);
+    assert_eq!(node.engine.role(), ServerState::Candidate, "all new voters, and one of the three old ones");
+    node.grant(2);
+    assert_eq!(node.engine.role(), ServerState::Leader);
+}
+
+/// The log of a member of voters 1, 2 and 3 that ends with a joint entry towards 3 and 4.
+fn joint_log() -> crate::RestartState<u64, ()> {
     let mut state = found(&[1, 2, 3], &[]);
     let joint = joint_of(&voters(&[1, 2, 3]), &[3, 4]);
     state.leader_starts.push(at(9, 1));
     state.last_log_id = Some(at(9, 1));
     state.memberships.push(crate::StoredMembership::new(at(9, 1), joint));
-    let mut node = Bench::with(config(3), state);
+    state
+}
+
+#[test]
+fn another_leader_finishes_the_change_that_it_finds() {
+    let mut node = Bench::with(config(3), joint_log());
     node.deadline();
     node.flush();
     node.grant(1);
@@ -442,4 +458,18 @@ fn a_heartbeat_for_another_store_of_this_node_is_refused() {
     node.engine.handle_heartbeat(node.now, token, request);
     assert!(!node.heartbeat_answer(token).expect("answered").accepted);
     assert_eq!(node.engine.leader(), None);
+}
+
+#[test]
+fn a_read_is_confirmed_by_a_majority_of_both_sets_while_a_change_is_under_way() {
+    let mut node = with_learner_4();
+    change(&mut node, Change::ReplaceVoters([1, 4].into()));
+    let token = node.token();
+    node.read(vec![token]);
+    let position = node.position();
+    node.apply();
+    node.report(4, Some(at(1, 2)), position);
+    assert_eq!(node.answer(token), None, "nodes 1 and 4 are one of three old voters");
+    node.report(2, Some(at(1, 2)), position);
+    assert!(matches!(node.answer(token), Some(Reply::Read(Ok(_)))));
 }
