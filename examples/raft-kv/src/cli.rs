@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::Client;
 use crate::cluster_list::{ClusterList, parse_address};
 use crate::exit::Failure;
+use crate::wire::Consistency;
 
 /// A replicated key-value server over HTTP, its client and its demo.
 #[derive(Debug, Parser)]
@@ -15,7 +16,7 @@ use crate::exit::Failure;
     name = "raft-kv",
     version,
     after_help = "Exit codes: 0 done; 1 failed, or the key has no value; 2 wrong usage; 3 outcome unknown: the write \
-                  may or may not have happened.\nLogs go to standard error; RUST_LOG sets their level (default info)."
+                  may or may not have happened; 4 the key has another version, nothing was changed.\nLogs go to standard error; RUST_LOG sets their level (default info)."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -29,8 +30,9 @@ pub(crate) enum Command {
     /// Give every node the same command but for --id, --data and --listen. Empty directories form a cluster by
     /// themselves once all listed nodes run; the same command on a directory that holds data continues.
     ///
-    /// HTTP: PUT, GET and DELETE /v1/kv/KEY (?consistency=linearizable, the default, or stale); GET /v1/status;
-    /// GET /v1/export; /healthz answers 200 while the process runs, /readyz once the node can serve. Errors are JSON:
+    /// HTTP: PUT, GET and DELETE /v1/kv/KEY (to GET: ?consistency=linearizable, the default, follower or stale; to PUT
+    /// and DELETE: ?if_version=VERSION, 0 for no value, answered by 409 if it has another); GET /v1/status;
+    /// GET /v1/export; POST /v1/snapshot; POST /v1/transfer-leader; /healthz answers 200 while the process runs, /readyz once the node can serve. Errors are JSON:
     /// code, message and, where known, the leader's address. Any node takes any request; one that does not lead
     /// passes it on.
     Serve(ServeOptions),
@@ -40,6 +42,13 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Set a key.
     Put(PutOptions),
+    /// Set a key if it has the version that is given: compare and set.
+    ///
+    /// The version of a key is the log index of the write that made it; `get --with-version` shows it. If the key has
+    /// another version, nothing is changed and the exit code is 4. An attempt whose outcome is not known is repeated
+    /// where that can do no harm; if the key is then found changed, by that attempt or by another write, the outcome
+    /// stays unknown and the exit code is 3.
+    Cas(CasOptions),
     /// Print the value of a key.
     Get(GetOptions),
     /// Remove a key.
@@ -48,6 +57,8 @@ pub(crate) enum Command {
     Status(StatusOptions),
     /// Hand leadership to another node, so that the one that leads can be stopped without a gap in service.
     TransferLeader(TransferOptions),
+    /// Make the nodes take a snapshot now, each of the endpoints, so that they may shorten their logs.
+    Snapshot(SnapshotOptions),
     /// Write many keys from a file or standard input.
     ///
     /// Every key is written once, with its last value in the input, and a write whose outcome is unknown is sent again
@@ -96,12 +107,33 @@ pub(crate) struct PutOptions {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct CasOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// The key: at most 1024 bytes of UTF-8.
+    pub(crate) key: String,
+    /// The version that the key must have; 0: it must have no value.
+    pub(crate) version: u64,
+    /// The value: at most 1048576 bytes; `-` reads it from standard input.
+    pub(crate) value: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct GetOptions {
     #[command(flatten)]
     pub(crate) cluster: ClusterOptions,
-    /// Take what the first node that answers holds, which may be old.
+    /// How fresh the value must be.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) consistency: Consistency,
+    /// Print the version of the key and a tab before the value.
     #[arg(long)]
-    pub(crate) stale: bool,
+    pub(crate) with_version: bool,
     /// Print the bytes of the value and nothing after them.
     #[arg(short, long)]
     pub(crate) no_newline: bool,
@@ -113,6 +145,9 @@ pub(crate) struct GetOptions {
 pub(crate) struct DeleteOptions {
     #[command(flatten)]
     pub(crate) cluster: ClusterOptions,
+    /// Remove the key only if it has this version; otherwise nothing is changed and the exit code is 4.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<u64>,
     /// The key.
     pub(crate) key: String,
 }

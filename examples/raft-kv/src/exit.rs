@@ -1,4 +1,4 @@
-//! How the program ends: four exit codes, and one line on standard error for every end but the good one.
+//! How the program ends: five exit codes, and one line on standard error for every end but the good one.
 
 use std::fmt;
 use std::io::Write;
@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// A write may or may not have happened, or may yet happen: exit code 3.
     OutcomeUnknown(String),
+    /// A condition did not hold, and nothing was changed: exit code 4.
+    Refused(String),
 }
 
 impl Failure {
@@ -27,6 +29,7 @@ impl Failure {
             Self::Error(_) => 1,
             Self::Usage(_) => 2,
             Self::OutcomeUnknown(_) => 3,
+            Self::Refused(_) => 4,
         })
     }
 }
@@ -34,9 +37,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Error(message) | Self::Usage(message) | Self::OutcomeUnknown(message) => {
-                f.write_str(message)
-            }
+            Self::Error(message)
+            | Self::Usage(message)
+            | Self::OutcomeUnknown(message)
+            | Self::Refused(message) => f.write_str(message),
         }
     }
 }

@@ -177,7 +177,7 @@ mod tests {
         let state = state.read();
         assert_eq!((state.len(), state.applied_index()), (20, Some(20)));
         assert!(state.get("late").is_none());
-        assert_eq!(state.get("key-7").unwrap().modified_index, 7);
+        assert_eq!(state.get("key-7").unwrap().version, 7);
     }
 
     #[tokio::test]

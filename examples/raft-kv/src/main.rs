@@ -6,7 +6,7 @@
 //! - [`cluster_list`], [`limits`], [`wire`], [`http`], [`table`]: what server and client share.
 //! - [`state`], [`machine`], [`snapshot_format`]: the replicated map, its state machine, its snapshots.
 //! - [`serve`]: starts a node; [`node`]: the node as its handlers see it; [`api`]: its HTTP interface.
-//! - [`client`]: put, get, delete, status, import, export.
+//! - [`client`]: put, cas, get, delete, status, snapshot, transfer-leader, import, export.
 //! - [`demo`]: three nodes on one machine; [`signals`]: what ends it, and `serve`.
 
 // The program runs on real clocks, threads and sockets; the rules that these lints guard are for what is simulated.
@@ -65,9 +65,11 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo(options) => demo::demo(options).await,
         Command::Put(options) => client::commands::put(options).await,
+        Command::Cas(options) => client::commands::cas(options).await,
         Command::Get(options) => client::commands::get(options).await,
         Command::Delete(options) => client::commands::delete(options).await,
         Command::Status(options) => client::commands::status(options).await,
+        Command::Snapshot(options) => client::commands::snapshot(options).await,
         Command::TransferLeader(options) => client::commands::transfer_leader(options).await,
         Command::Import(options) => client::import::import(options).await,
         Command::Export(options) => client::export::export(options).await,

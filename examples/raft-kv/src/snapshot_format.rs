@@ -17,7 +17,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     key: &'a str,
-    modified_index: u64,
+    version: u64,
     #[serde(borrow)]
     value: &'a [u8],
 }
@@ -63,7 +63,7 @@ impl Iterator for Chunks {
         for (key, versioned) in self.view.next_after(self.after.as_deref()) {
             let start = out.len();
             out.extend_from_slice(&[0; 4]);
-            let record = Record { key, modified_index: versioned.modified_index, value: &versioned.value };
+            let record = Record { key, version: versioned.version, value: &versioned.value };
             out = postcard::to_extend(&record, out).expect("a record serialises into memory");
             let length = u32::try_from(out.len() - start - 4).expect("key and value are limited");
             out[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -109,7 +109,7 @@ impl Restorer {
             let record: Record<'_> =
                 postcard::from_bytes(body).map_err(|e| FormatError::Record(e.to_string()))?;
             let value = Bytes::copy_from_slice(record.value);
-            self.state.restore(record.key, Versioned { value, modified_index: record.modified_index });
+            self.state.restore(record.key, Versioned { value, version: record.version });
             rest = tail;
         }
         let used = self.pending.len() - rest.len();

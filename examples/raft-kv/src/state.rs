@@ -19,20 +19,29 @@ pub(crate) enum Command {
     Put { key: String, value: Bytes },
     /// Removes a key.
     Delete { key: String },
+    /// Sets a key, if its version is `if_version` when the entry is applied.
+    PutIf { key: String, value: Bytes, if_version: u64 },
+    /// Removes a key, if its version is `if_version` when the entry is applied.
+    DeleteIf { key: String, if_version: u64 },
 }
 
 /// What the state machine answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
-    /// Whether the key was there before.
-    pub(crate) existed: bool,
+pub(crate) enum Reply {
+    /// It was done; `existed`: the key was there before.
+    Done { existed: bool },
+    /// The key has the version `current`, not the one that was asked for: nothing was changed.
+    OtherVersion { current: u64 },
 }
 
-/// A value and the index of the log entry that wrote it: the same on every node.
+/// The version of a key that is not there. No key that is there has it: the entry at index 0 is the membership.
+pub(crate) const NO_VERSION: u64 = 0;
+
+/// A value and its version: the index of the log entry that wrote it, the same on every node, and never the same twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Versioned {
     pub(crate) value: Bytes,
-    pub(crate) modified_index: u64,
+    pub(crate) version: u64,
 }
 
 /// The keys and values. A clone shares them and copies only the map, so that a snapshot or an export can be written
@@ -48,22 +57,34 @@ impl KvState {
     /// Executes the command of the log entry at `index`.
     pub(crate) fn apply(&mut self, index: u64, command: &Command) -> Reply {
         self.advance(index);
-        let existed = match command {
-            Command::Put { key, value } => {
-                // The entry's bytes may be a part of a large buffer: keep a copy, not the buffer.
-                let value = Bytes::copy_from_slice(value);
-                let versioned = Versioned { value, modified_index: index };
-                match self.entries.get_mut(key.as_str()) {
-                    Some(slot) => {
-                        *slot = versioned;
-                        true
-                    }
-                    None => self.entries.insert(Arc::from(key.as_str()), versioned).is_some(),
-                }
-            }
-            Command::Delete { key } => self.entries.remove(key.as_str()).is_some(),
+        let (key, value, wanted) = match command {
+            Command::Put { key, value } => (key, Some(value), None),
+            Command::Delete { key } => (key, None, None),
+            Command::PutIf { key, value, if_version } => (key, Some(value), Some(*if_version)),
+            Command::DeleteIf { key, if_version } => (key, None, Some(*if_version)),
         };
-        Reply { existed }
+        let current = self.get(key).map_or(NO_VERSION, |found| found.version);
+        if wanted.is_some_and(|wanted| wanted != current) {
+            return Reply::OtherVersion { current };
+        }
+        let existed = match value {
+            Some(value) => self.put(index, key, value),
+            None => self.entries.remove(key.as_str()).is_some(),
+        };
+        Reply::Done { existed }
+    }
+
+    /// Sets a key and says whether it was there before.
+    fn put(&mut self, index: u64, key: &str, value: &Bytes) -> bool {
+        // The entry's bytes may be a part of a large buffer: keep a copy, not the buffer.
+        let versioned = Versioned { value: Bytes::copy_from_slice(value), version: index };
+        match self.entries.get_mut(key) {
+            Some(slot) => {
+                *slot = versioned;
+                true
+            }
+            None => self.entries.insert(Arc::from(key), versioned).is_some(),
+        }
     }
 
     /// Notes that the entry at `index`, which changes no key, is applied.
@@ -133,13 +154,41 @@ mod tests {
     #[test]
     fn a_put_replaces_and_a_delete_removes_and_both_say_what_was_there() {
         let mut state = KvState::default();
-        assert!(!state.apply(1, &put("a", "x")).existed);
-        assert!(state.apply(2, &put("a", "y")).existed);
-        assert_eq!(state.get("a").unwrap().modified_index, 2);
+        assert_eq!(state.apply(1, &put("a", "x")), Reply::Done { existed: false });
+        assert_eq!(state.apply(2, &put("a", "y")), Reply::Done { existed: true });
+        assert_eq!(state.get("a").unwrap().version, 2);
         assert_eq!(&state.get("a").unwrap().value[..], b"y");
-        assert!(state.apply(3, &Command::Delete { key: "a".into() }).existed);
-        assert!(!state.apply(4, &Command::Delete { key: "a".into() }).existed);
+        assert_eq!(state.apply(3, &Command::Delete { key: "a".into() }), Reply::Done { existed: true });
+        assert_eq!(state.apply(4, &Command::Delete { key: "a".into() }), Reply::Done { existed: false });
         assert_eq!((state.len(), state.applied_index()), (0, Some(4)));
+    }
+
+    #[test]
+    fn a_condition_on_the_version_decides_whether_anything_changes() {
+        let put_if = |value: &'static str, if_version| Command::PutIf {
+            key: "a".to_owned(),
+            value: Bytes::from_static(value.as_bytes()),
+            if_version,
+        };
+        let delete_if = |if_version| Command::DeleteIf { key: "a".to_owned(), if_version };
+        // The command, the answer, and the version of the key afterwards.
+        let story = [
+            (delete_if(5), Reply::OtherVersion { current: NO_VERSION }, None),
+            (put_if("x", 5), Reply::OtherVersion { current: NO_VERSION }, None),
+            (put_if("x", NO_VERSION), Reply::Done { existed: false }, Some(3)),
+            (put_if("y", NO_VERSION), Reply::OtherVersion { current: 3 }, Some(3)),
+            (put_if("y", 3), Reply::Done { existed: true }, Some(5)),
+            (put_if("z", 3), Reply::OtherVersion { current: 5 }, Some(5)),
+            (delete_if(3), Reply::OtherVersion { current: 5 }, Some(5)),
+            (delete_if(5), Reply::Done { existed: true }, None),
+            (delete_if(NO_VERSION), Reply::Done { existed: false }, None),
+        ];
+        let mut state = KvState::default();
+        for (index, (command, reply, version)) in (1..).zip(story) {
+            assert_eq!(state.apply(index, &command), reply, "{command:?} at {index}");
+            assert_eq!(state.get("a").map(|found| found.version), version, "{command:?} at {index}");
+            assert_eq!(state.applied_index(), Some(index));
+        }
     }
 
     #[test]

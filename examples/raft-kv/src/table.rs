@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::wire::NodeStatus;
 
-const HEADINGS: [&str; 9] =
-    ["id", "process id", "role", "term", "leader", "last log", "committed", "applied", "address"];
+const HEADINGS: [&str; 10] =
+    ["id", "process id", "role", "term", "leader", "last log", "committed", "applied", "snapshot", "address"];
 
 /// One line for each node, and below them what they wait for. A node without a status shows why in its line.
 pub(crate) fn render(nodes: &[(String, Result<NodeStatus, String>)]) -> String {
@@ -24,6 +24,7 @@ pub(crate) fn render(nodes: &[(String, Result<NodeStatus, String>)]) -> String {
                     index(s.last_log_index),
                     index(s.committed_index),
                     index(s.applied_index),
+                    index(s.snapshot_index),
                     s.address.clone(),
                 ]);
                 for sentence in &s.waiting_for {
@@ -31,9 +32,9 @@ pub(crate) fn render(nodes: &[(String, Result<NodeStatus, String>)]) -> String {
                 }
             }
             Err(reason) => {
-                let mut row = [(); 9].map(|()| "-".to_owned());
+                let mut row = [(); 10].map(|()| "-".to_owned());
                 row[2] = "down".to_owned();
-                row[8] = address.clone();
+                row[9] = address.clone();
                 rows.push(row);
                 let _ = writeln!(notes, "{address}: {reason}");
             }
@@ -64,15 +65,25 @@ mod tests {
             term: 3,
             leader: Some(1),
             last_log_index: Some(12),
+            snapshot_index: Some(7),
             address: "a:1".into(),
             waiting_for: vec!["node 2 does not answer".into()],
             ..NodeStatus::default()
         };
         let text = render(&[("a:1".into(), Ok(status)), ("b:2".into(), Err("connection refused".into()))]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "id  process id  role    term  leader  last log  committed  applied  address");
-        assert_eq!(lines[1], "1   4242        leader  3     1       12        -          -        a:1");
-        assert_eq!(lines[2], "-   -           down    -     -       -         -          -        b:2");
+        assert_eq!(
+            lines[0],
+            "id  process id  role    term  leader  last log  committed  applied  snapshot  address"
+        );
+        assert_eq!(
+            lines[1],
+            "1   4242        leader  3     1       12        -          -        7         a:1"
+        );
+        assert_eq!(
+            lines[2],
+            "-   -           down    -     -       -         -          -        -         b:2"
+        );
         assert_eq!(lines[3..], ["node 1 waits: node 2 does not answer", "b:2: connection refused"]);
     }
 }

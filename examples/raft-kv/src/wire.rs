@@ -1,5 +1,6 @@
 //! What server and client say to each other: paths, headers and JSON bodies, written once for both sides.
 
+use clap::ValueEnum;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +10,17 @@ pub(crate) const KV_PATH: &str = "/v1/kv/";
 pub(crate) const STATUS_PATH: &str = "/v1/status";
 /// All keys and values of a node as lines.
 pub(crate) const EXPORT_PATH: &str = "/v1/export";
-/// The leader's read index, which followers ask for.
-pub(crate) const READ_INDEX_PATH: &str = "/v1/read-index";
 /// Where leadership is handed over.
 pub(crate) const TRANSFER_PATH: &str = "/v1/transfer-leader";
+/// Where a node is told to take a snapshot.
+pub(crate) const SNAPSHOT_PATH: &str = "/v1/snapshot";
 
 /// A request with this header is answered by the node that receives it or by `not_leader`; without it, a node that
 /// does not lead passes the request on. Nodes set it on what they pass on, so that a request hops once; the client
 /// sets it because it finds the leader itself.
 pub(crate) const NO_FORWARD_HEADER: &str = "x-raft-kv-no-forward";
-/// The log index of the entry that wrote the value.
-pub(crate) const MODIFIED_INDEX_HEADER: &str = "x-raft-kv-modified-index";
+/// The version of the value: the log index of the entry that wrote it.
+pub(crate) const VERSION_HEADER: &str = "x-raft-kv-version";
 /// The log index up to which the answering node had applied the log.
 pub(crate) const APPLIED_INDEX_HEADER: &str = "x-raft-kv-applied-index";
 
@@ -29,6 +30,33 @@ const KEY_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// The path of a key.
 pub(crate) fn key_path(key: &str) -> String {
     format!("{KV_PATH}{}", utf8_percent_encode(key, KEY_SET))
+}
+
+/// The path of a key, for a write that happens only if the key has this version.
+pub(crate) fn key_path_if(key: &str, if_version: Option<u64>) -> String {
+    let path = key_path(key);
+    if_version.map_or(path.clone(), |version| format!("{path}?if_version={version}"))
+}
+
+/// How fresh a read must be: `?consistency=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Consistency {
+    /// It sees every write that was acknowledged before it began; the leader answers.
+    #[default]
+    Linearizable,
+    /// The same, but whichever node is asked answers, after asking the leader how far it must be.
+    Follower,
+    /// It sees what the node that is asked has applied, which may be old.
+    Stale,
+}
+
+impl Consistency {
+    /// `path` with this consistency asked for.
+    pub(crate) fn on(self, path: &str) -> String {
+        let name = self.to_possible_value().expect("no value is skipped");
+        format!("{path}?consistency={}", name.get_name())
+    }
 }
 
 /// The key in a path that begins with [`KV_PATH`]; `None` if it is not UTF-8.
@@ -71,6 +99,8 @@ pub(crate) enum ErrorCode {
     NotReady,
     /// Leadership was not handed over; the leader leads on.
     TransferFailed,
+    /// The key has another version than the write asks for. Nothing was changed.
+    VersionMismatch,
     /// A code this version does not know.
     #[serde(other)]
     Other,
@@ -86,12 +116,15 @@ pub(crate) struct ErrorBody {
     /// The address of the leader, where it is known and is not the answering node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leader: Option<String>,
+    /// With `version_mismatch`: the version that the key has; 0 if it has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<u64>,
 }
 
 /// The answer to an applied write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WriteAnswer {
-    /// The index of the log entry.
+    /// The index of the log entry; after a put, the key's version.
     pub(crate) log_index: u64,
     /// Whether the key had a value before.
     pub(crate) existed: bool,
@@ -104,11 +137,19 @@ pub(crate) struct TransferAnswer {
     pub(crate) from: u64,
 }
 
-/// The answer to a follower that wants to read.
+/// The answer to the order to take a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ReadIndexAnswer {
-    /// Whoever has applied the log up to here may read.
-    pub(crate) index: u64,
+pub(crate) struct SnapshotAnswer {
+    /// The node that was asked.
+    pub(crate) node: u64,
+    /// Whether one is being made now.
+    pub(crate) ordered: bool,
+    /// What the node says of it, in a sentence.
+    pub(crate) message: String,
+    /// The last entry applied.
+    pub(crate) applied_index: Option<u64>,
+    /// The last entry that the snapshot covers which the node has already.
+    pub(crate) snapshot_index: Option<u64>,
 }
 
 /// The answer of `/healthz` and of a ready `/readyz`.
@@ -191,5 +232,14 @@ mod tests {
     fn an_error_code_of_a_newer_server_is_still_an_error() {
         let body: ErrorBody = serde_json::from_str(r#"{"code":"brand_new","message":"m"}"#).unwrap();
         assert_eq!((body.code, body.leader), (ErrorCode::Other, None));
+    }
+
+    #[test]
+    fn a_consistency_is_asked_for_by_the_name_that_is_understood() {
+        for consistency in Consistency::value_variants() {
+            let path = consistency.on("/p");
+            let name = path.strip_prefix("/p?consistency=").unwrap();
+            assert_eq!(serde_json::from_str::<Consistency>(&format!("{name:?}")).unwrap(), *consistency);
+        }
     }
 }

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::limits::LimitError;
+use crate::state::NO_VERSION;
 use crate::wire::{ErrorBody, ErrorCode};
 
 /// An error on its way to a client.
@@ -13,13 +14,27 @@ pub(super) struct ApiError(pub(super) ErrorBody);
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self(ErrorBody { code, message: message.into(), leader: None })
+        Self(ErrorBody { code, message: message.into(), leader: None, version: None })
     }
 
     /// The same, naming the leader's address.
     pub(super) fn with_leader(mut self, leader: Option<String>) -> Self {
         self.0.leader = leader;
         self
+    }
+
+    /// The key has the version `current`, not `wanted`.
+    pub(super) fn version_mismatch(key: &str, wanted: u64, current: u64) -> Self {
+        let wanted = match wanted {
+            NO_VERSION => "no value".to_owned(),
+            version => format!("version {version}"),
+        };
+        let found = match current {
+            NO_VERSION => "no value".to_owned(),
+            version => format!("version {version}"),
+        };
+        let message = format!("the key {key:?} has {found}, not {wanted}; nothing was changed");
+        Self(ErrorBody { code: ErrorCode::VersionMismatch, message, leader: None, version: Some(current) })
     }
 }
 
@@ -32,7 +47,7 @@ pub(super) fn http_status(code: ErrorCode) -> StatusCode {
         ErrorCode::BadKey | ErrorCode::BadQuery | ErrorCode::BadBody => StatusCode::BAD_REQUEST,
         ErrorCode::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotLeader => StatusCode::MISDIRECTED_REQUEST,
-        ErrorCode::TransferFailed => StatusCode::CONFLICT,
+        ErrorCode::TransferFailed | ErrorCode::VersionMismatch => StatusCode::CONFLICT,
         ErrorCode::NotProposed | ErrorCode::OutcomeUnknown | ErrorCode::ReadTimedOut => {
             StatusCode::GATEWAY_TIMEOUT
         }

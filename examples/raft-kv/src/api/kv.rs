@@ -10,17 +10,18 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use openraft_core::{Raft, ReadIndexError, ReadPolicy, WriteError};
+use openraft_core::{Raft, WriteError, WriteReply};
 
 use crate::http::Call;
 use crate::limits::{self, LimitError, MAX_VALUE_BYTES};
 use crate::node::Node;
-use crate::state::{Command, Types, Versioned};
-use crate::wire::{self, ErrorCode, MODIFIED_INDEX_HEADER, WriteAnswer};
+use crate::state::{Command, Reply, Types, Versioned};
+use crate::wire::{self, Consistency, ErrorCode, VERSION_HEADER, WriteAnswer};
 
 use super::errors::ApiError;
 use super::leader::{AtLeader, Kind, Local, Routed, at_leader, relay};
-use super::{Consistency, ReadQuery, no_query};
+use super::reads::{ReadIndex, catch_up};
+use super::{ReadQuery, WriteQuery};
 
 /// How much of an oversized value is read and thrown away: a client that is still sending when it is refused may
 /// never see the answer.
@@ -33,10 +34,14 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     let key = key_of(&uri)?;
-    no_query(&uri)?;
+    let WriteQuery { if_version } = WriteQuery::of(&uri)?;
     let value = value_of(body).await?;
-    let call = Call::new(Method::PUT, wire::key_path(&key)).body(value.clone());
-    write(&node, &headers, call, Command::Put { key, value }).await
+    let call = Call::new(Method::PUT, wire::key_path_if(&key, if_version)).body(value.clone());
+    let command = match if_version {
+        Some(if_version) => Command::PutIf { key, value, if_version },
+        None => Command::Put { key, value },
+    };
+    write(&node, &headers, call, command).await
 }
 
 pub(super) async fn delete(
@@ -45,9 +50,13 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let key = key_of(&uri)?;
-    no_query(&uri)?;
-    let call = Call::new(Method::DELETE, wire::key_path(&key));
-    write(&node, &headers, call, Command::Delete { key }).await
+    let WriteQuery { if_version } = WriteQuery::of(&uri)?;
+    let call = Call::new(Method::DELETE, wire::key_path_if(&key, if_version));
+    let command = match if_version {
+        Some(if_version) => Command::DeleteIf { key, if_version },
+        None => Command::Delete { key },
+    };
+    write(&node, &headers, call, command).await
 }
 
 pub(super) async fn get(
@@ -56,39 +65,20 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let key = key_of(&uri)?;
-    if ReadQuery::of(&uri)? == Consistency::Linearizable {
-        let call = Call::new(Method::GET, wire::key_path(&key));
-        let routed = at_leader(&node, &headers, call, &ReadIndex).await?;
-        if let Routed::There(answer) = routed {
-            return Ok(relay(answer));
+    match ReadQuery::of(&uri)? {
+        Consistency::Linearizable => {
+            let call = Call::new(Method::GET, wire::key_path(&key));
+            if let Routed::There(answer) = at_leader(&node, &headers, call, &ReadIndex).await? {
+                return Ok(relay(answer));
+            }
         }
+        Consistency::Follower => catch_up(&node).await?,
+        Consistency::Stale => {}
     }
     let found = node.state.read().get(&key).cloned();
     found
         .map(value_response)
         .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("the key {key:?} has no value")))
-}
-
-/// Confirms that this node leads and has applied all that was committed, and says up to which index that was.
-pub(super) struct ReadIndex;
-
-impl AtLeader for ReadIndex {
-    type Done = u64;
-    const KIND: Kind = Kind::Read;
-
-    async fn attempt(&self, _: &Node, raft: &Raft<Types>, _: Duration) -> Result<Local<u64>, ApiError> {
-        match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(log_id) => Ok(Local::Done(log_id.index)),
-            Err(ReadIndexError::NotLeader(forward)) => Ok(Local::NotLeader(forward)),
-            Err(error @ ReadIndexError::Overloaded) => {
-                Err(ApiError::new(ErrorCode::Overloaded, error.to_string()))
-            }
-            Err(error @ (ReadIndexError::TimedOut | ReadIndexError::Unanswered { .. })) => {
-                Err(ApiError::new(ErrorCode::ReadTimedOut, error.to_string()))
-            }
-            Err(ReadIndexError::Fatal(fatal)) => Err(ApiError::new(ErrorCode::Stopped, fatal.to_string())),
-        }
-    }
 }
 
 /// Proposes a command.
@@ -109,10 +99,12 @@ impl AtLeader for Propose {
             return Err(ApiError::new(ErrorCode::Stopped, fatal.to_string()));
         }
         match raft.client_write_within(self.0.clone(), within).await {
-            Ok(written) => Ok(Local::Done(WriteAnswer {
-                log_index: written.log_id.index,
-                existed: written.reply.existed,
-            })),
+            Ok(WriteReply { log_id, reply: Reply::Done { existed } }) => {
+                Ok(Local::Done(WriteAnswer { log_index: log_id.index, existed }))
+            }
+            Ok(WriteReply { reply: Reply::OtherVersion { current }, .. }) => {
+                Err(other_version(&self.0, current))
+            }
             Err(WriteError::NotLeader(forward)) => Ok(Local::NotLeader(forward)),
             Err(error) => Err(write_error(node, error)),
         }
@@ -139,6 +131,18 @@ fn write_error(node: &Node, error: WriteError<Types>) -> ApiError {
         ),
         WriteError::OutcomeUnknown { reason } => unknown(node, reason),
         WriteError::Fatal(fatal) => unknown(node, &fatal.to_string()),
+    }
+}
+
+/// A conditional write that was applied and changed nothing.
+fn other_version(command: &Command, current: u64) -> ApiError {
+    match command {
+        Command::PutIf { key, if_version, .. } | Command::DeleteIf { key, if_version } => {
+            ApiError::version_mismatch(key, *if_version, current)
+        }
+        Command::Put { .. } | Command::Delete { .. } => {
+            unreachable!("only a condition is answered by another version")
+        }
     }
 }
 
@@ -199,7 +203,7 @@ async fn value_of(mut body: Body) -> Result<Bytes, ApiError> {
 fn value_response(found: Versioned) -> Response {
     let headers = [
         (header::CONTENT_TYPE.as_str(), HeaderValue::from_static("application/octet-stream")),
-        (MODIFIED_INDEX_HEADER, HeaderValue::from(found.modified_index)),
+        (VERSION_HEADER, HeaderValue::from(found.version)),
     ];
     (headers, found.value).into_response()
 }

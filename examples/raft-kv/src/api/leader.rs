@@ -14,12 +14,12 @@ use openraft_core::{ForwardToLeader, Raft};
 use crate::http::{Answer, Call, HttpError};
 use crate::node::Node;
 use crate::state::Types;
-use crate::wire::{ErrorBody, ErrorCode, MODIFIED_INDEX_HEADER, NO_FORWARD_HEADER};
+use crate::wire::{ErrorBody, ErrorCode, NO_FORWARD_HEADER, VERSION_HEADER};
 
 use super::errors::ApiError;
 
 /// How long to wait before looking again who leads.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is added to a request's time when it is passed on, so that the leader's own answer at its deadline still comes.
 const FORWARD_MARGIN: Duration = Duration::from_secs(1);
@@ -161,7 +161,7 @@ async fn forward(
 /// The leader's answer as this node's.
 pub(super) fn relay(answer: Answer) -> Response {
     let mut response = (answer.status, Body::from(answer.body)).into_response();
-    for name in [header::CONTENT_TYPE.as_str(), MODIFIED_INDEX_HEADER] {
+    for name in [header::CONTENT_TYPE.as_str(), VERSION_HEADER] {
         response.headers_mut().remove(name);
         if let Some(value) = answer.headers.get(name)
             && let Ok(name) = header::HeaderName::from_bytes(name.as_bytes())

@@ -4,12 +4,15 @@
 //!
 //! - `errors`: every error as JSON with its status.
 //! - `leader`: how a request that needs the leader gets there, whichever node received it.
-//! - `kv`: put, get, delete; `export`: everything; `status`: what the node says of itself; `transfer`: another leader.
+//! - `kv`: put, get, delete; `export`: everything; `reads`: what makes a read linearizable.
+//! - `status`: what the node says of itself; `transfer`: another leader; `snapshot`: a snapshot now.
 
 mod errors;
 mod export;
 mod kv;
 mod leader;
+mod reads;
+mod snapshot;
 mod status;
 mod transfer;
 
@@ -21,7 +24,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 
 use crate::node::Node;
-use crate::wire::{EXPORT_PATH, ErrorCode, READ_INDEX_PATH, STATUS_PATH, TRANSFER_PATH};
+use crate::wire::{Consistency, EXPORT_PATH, ErrorCode, SNAPSHOT_PATH, STATUS_PATH, TRANSFER_PATH};
 
 use errors::ApiError;
 
@@ -34,9 +37,9 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/v1/kv/", one_key.clone())
         .route("/v1/kv", one_key)
         .route(EXPORT_PATH, get(export::export))
-        .route(READ_INDEX_PATH, get(export::read_index))
         .route(STATUS_PATH, get(status::status))
         .route(TRANSFER_PATH, post(transfer::transfer))
+        .route(SNAPSHOT_PATH, post(snapshot::snapshot))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .fallback(unknown_route)
@@ -49,7 +52,7 @@ async fn unknown_route(method: Method, uri: Uri) -> ApiError {
         ErrorCode::UnknownRoute,
         format!(
             "there is no {method} {}; there are /v1/kv/KEY, /v1/status, /v1/export, \
-             /v1/transfer-leader, /healthz and /readyz",
+             /v1/transfer-leader, /v1/snapshot, /healthz and /readyz",
             uri.path()
         ),
     )
@@ -59,21 +62,10 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::MethodNotAllowed,
         format!(
-            "{} does not take {method}; keys take GET, PUT and DELETE, a transfer takes POST, all else GET",
+            "{} does not take {method}; keys take GET, PUT and DELETE, a transfer and a snapshot take POST, all else GET",
             uri.path()
         ),
     )
-}
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Consistency {
-    /// It sees every write that was acknowledged before it began.
-    #[default]
-    Linearizable,
-    /// It sees what this node has applied, which may be old.
-    Stale,
 }
 
 /// The query string of a read.
@@ -90,8 +82,8 @@ impl ReadQuery {
             ApiError::new(
                 ErrorCode::BadQuery,
                 format!(
-                    "the query `{}` is not understood; there is ?consistency=linearizable, the default, and \
-                     ?consistency=stale",
+                    "the query `{}` is not understood; there is ?consistency=linearizable, the default, \
+                     ?consistency=follower and ?consistency=stale",
                     uri.query().unwrap_or_default()
                 ),
             )
@@ -99,13 +91,22 @@ impl ReadQuery {
     }
 }
 
-/// Writes take no query.
-fn no_query(uri: &Uri) -> Result<(), ApiError> {
-    match uri.query() {
-        None | Some("") => Ok(()),
-        Some(query) => Err(ApiError::new(
-            ErrorCode::BadQuery,
-            format!("the query `{query}` is not understood; a write takes none"),
-        )),
+/// The query string of a write.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteQuery {
+    /// The version that the key must have; 0: no value.
+    if_version: Option<u64>,
+}
+
+impl WriteQuery {
+    fn of(uri: &Uri) -> Result<Self, ApiError> {
+        axum::extract::Query::<WriteQuery>::try_from_uri(uri).map(|query| query.0).map_err(|_| {
+            let query = uri.query().unwrap_or_default();
+            let message = format!(
+                "the query `{query}` is not understood; there is ?if_version=VERSION, where 0 stands for no value"
+            );
+            ApiError::new(ErrorCode::BadQuery, message)
+        })
     }
 }

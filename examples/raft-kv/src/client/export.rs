@@ -8,17 +8,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::cli::ExportOptions;
 use crate::exit::Failure;
 use crate::http::Call;
-use crate::wire::{self, ErrorBody};
+use crate::wire::{self, Consistency, ErrorBody};
 
 /// Writes the state of the first endpoint that gives it. Once it has begun, a break is an error: another node's view
 /// may be of another moment.
 pub(crate) async fn export(options: ExportOptions) -> Result<(), Failure> {
     let client = options.cluster.client();
-    let path = match options.stale {
-        true => format!("{}?consistency=stale", wire::EXPORT_PATH),
-        false => wire::EXPORT_PATH.to_owned(),
-    };
-    let call = Call::new(Method::GET, path);
+    let consistency = if options.stale { Consistency::Stale } else { Consistency::Follower };
+    let call = Call::new(Method::GET, consistency.on(wire::EXPORT_PATH));
     let mut reasons = Vec::new();
     for endpoint in client.endpoints() {
         let opened =

@@ -5,7 +5,7 @@
 //!
 //! - `verdict`: what one attempt's result means for the whole request; pure.
 //! - `targets`: which node to ask next.
-//! - `commands`: put, get, delete, status.
+//! - `commands`: put, cas, get, delete, status, snapshot, transfer of leadership.
 //! - `import`, `export`, `lines`: many keys at once, and their forms as text.
 
 pub(crate) mod commands;
@@ -74,6 +74,14 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
+/// Who is to answer a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    Leader,
+    /// Whichever endpoint does.
+    Anyone,
+}
+
 /// A good answer and what it took to get it.
 #[derive(Debug)]
 pub(crate) struct Answered {
@@ -93,30 +101,49 @@ impl Client {
         }
     }
 
-    /// Sends `call` until it is answered well, is refused, may not be repeated, or the timeout has passed.
+    /// Sends `call` to the leader until it is answered well, is refused, may not be repeated, or the timeout has passed.
     pub(crate) async fn call(&self, call: &Call, repeat: Repeat) -> Result<Answered, CallError> {
+        self.call_at(Whom::Leader, call, repeat).await
+    }
+
+    /// Sends `call`, a read, to one endpoint after the other until one answers it well or refuses it, or the timeout has
+    /// passed.
+    pub(crate) async fn call_anyone(&self, call: &Call) -> Result<Answered, CallError> {
+        self.call_at(Whom::Anyone, call, Repeat::Freely).await
+    }
+
+    async fn call_at(&self, whom: Whom, call: &Call, repeat: Repeat) -> Result<Answered, CallError> {
         let call = call.clone().header(NO_FORWARD_HEADER, "1");
         let end = Instant::now() + self.timeout;
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0;
         // An attempt whose outcome is unknown makes the whole unknown, unless a later one succeeds.
-        let mut unknown = None;
+        let mut unknown: Option<String> = None;
         loop {
-            self.look_for_leader().await;
-            let target = self.targets.current();
+            let target = match whom {
+                Whom::Leader => {
+                    self.look_for_leader().await;
+                    self.targets.current()
+                }
+                Whom::Anyone => self.targets.next_endpoint(),
+            };
             let left = end.saturating_duration_since(Instant::now());
             let result = self.http.call(&target, &call, left.min(ATTEMPT_TIMEOUT)).await;
             attempts += 1;
-            let last = match verdict::judge(result, repeat) {
+            let last = match verdict::judge(result, repeat, unknown.as_deref()) {
                 Verdict::Done(answer) => return Ok(Answered { answer, attempts }),
                 Verdict::Stop(error) => return Err(error),
-                Verdict::Ask { leader, reason } => {
+                Verdict::Ask { leader, reason } if whom == Whom::Leader => {
                     tracing::debug!(%target, %leader, %reason, "following a redirect");
                     self.targets.leads(&leader);
                     // The first is followed at once; two nodes that name each other are not spun between.
                     if attempts == 1 {
                         continue;
                     }
+                    reason
+                }
+                Verdict::Ask { reason, .. } => {
+                    self.targets.failed(&target);
                     reason
                 }
                 Verdict::Next { reason, maybe_done } => {

@@ -34,6 +34,11 @@ impl Targets {
         state.leader.clone().unwrap_or_else(|| self.endpoints[state.next].clone())
     }
 
+    /// Which endpoint to ask now, whoever leads.
+    pub(crate) fn next_endpoint(&self) -> String {
+        self.endpoints[self.lock().next].clone()
+    }
+
     /// Whether a leader was named that has not failed since.
     pub(crate) fn knows_leader(&self) -> bool {
         self.lock().leader.is_some()

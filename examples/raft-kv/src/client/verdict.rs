@@ -12,6 +12,10 @@ pub(crate) enum Repeat {
     Freely,
     /// Only what was certainly not done.
     OnlyIfNotDone,
+    /// Yes: it is a write that asks for a version which, once it is gone, never comes back, so that of all attempts one
+    /// at most has its effect. But that a later attempt meets another version says nothing of an earlier one whose
+    /// outcome is not known: it may have met its work.
+    WhileVersionStands,
 }
 
 /// What to do after an attempt.
@@ -27,8 +31,9 @@ pub(crate) enum Verdict {
     Next { reason: String, maybe_done: bool },
 }
 
-/// Decides. A success that is a redirect of HTTP does not occur: nodes answer `not_leader`.
-pub(crate) fn judge(result: Result<Answer, HttpError>, repeat: Repeat) -> Verdict {
+/// Decides. `unknown` says why an earlier attempt's outcome is not known, if there was one. A success that is a redirect
+/// of HTTP does not occur: nodes answer `not_leader`.
+pub(crate) fn judge(result: Result<Answer, HttpError>, repeat: Repeat, unknown: Option<&str>) -> Verdict {
     let answer = match result {
         Ok(answer) if answer.status.is_success() => return Verdict::Done(answer),
         Ok(answer) => answer,
@@ -53,6 +58,7 @@ pub(crate) fn judge(result: Result<Answer, HttpError>, repeat: Repeat) -> Verdic
         | ErrorCode::NotReady
         | ErrorCode::ReadTimedOut => Verdict::Next { reason: body.message, maybe_done: false },
         ErrorCode::OutcomeUnknown => maybe_done(body.message, repeat),
+        ErrorCode::VersionMismatch => Verdict::Stop(mismatch(body, unknown)),
         ErrorCode::NotFound
         | ErrorCode::UnknownRoute
         | ErrorCode::MethodNotAllowed
@@ -68,8 +74,22 @@ pub(crate) fn judge(result: Result<Answer, HttpError>, repeat: Repeat) -> Verdic
 
 fn maybe_done(reason: String, repeat: Repeat) -> Verdict {
     match repeat {
-        Repeat::Freely => Verdict::Next { reason, maybe_done: true },
+        Repeat::Freely | Repeat::WhileVersionStands => Verdict::Next { reason, maybe_done: true },
         Repeat::OnlyIfNotDone => Verdict::Stop(CallError::OutcomeUnknown { reason }),
+    }
+}
+
+/// The key has another version than was asked for. If no attempt was in doubt, nothing was changed.
+fn mismatch(body: ErrorBody, unknown: Option<&str>) -> CallError {
+    match unknown {
+        None => CallError::Refused(body),
+        Some(earlier) => CallError::OutcomeUnknown {
+            reason: format!(
+                "an attempt may have had its effect ({earlier}), and then the key was found changed, by that attempt or \
+                 by another write ({})",
+                body.message
+            ),
+        },
     }
 }
 
@@ -127,8 +147,19 @@ mod tests {
         ];
         for (result, write, free) in table {
             let name = format!("{result:?}");
-            assert_eq!(letter(&judge(result.clone(), Repeat::OnlyIfNotDone)), write, "{name}");
-            assert_eq!(letter(&judge(result, Repeat::Freely)), free, "{name}");
+            assert_eq!(letter(&judge(result.clone(), Repeat::OnlyIfNotDone, None)), write, "{name}");
+            assert_eq!(letter(&judge(result.clone(), Repeat::WhileVersionStands, None)), free, "{name}");
+            assert_eq!(letter(&judge(result, Repeat::Freely, None)), free, "{name}");
         }
+    }
+
+    #[test]
+    fn another_version_is_a_refusal_only_while_no_earlier_attempt_is_in_doubt() {
+        let result = || error("version_mismatch", 409, None);
+        assert_eq!(letter(&judge(result(), Repeat::WhileVersionStands, None)), 'S');
+        let verdict = judge(result(), Repeat::WhileVersionStands, Some("the node went away"));
+        assert_eq!(letter(&verdict), 'U');
+        let Verdict::Stop(error) = verdict else { panic!() };
+        assert!(error.to_string().contains("the node went away"), "{error}");
     }
 }

@@ -31,7 +31,10 @@ fn a_write_that_nobody_took_is_certainly_not_done() {
     let message = cluster.http(last, "GET", "/v1/kv/k", b"").error(504, "read_timed_out");
     assert!(message.contains("consistency=stale"), "{message}");
     assert_eq!(cluster.http(last, "GET", "/v1/kv/k?consistency=stale", b"").body, b"v");
-    assert_eq!(stdout_of(&cluster.client_of(cluster.address(last), "get", &["--stale", "k"])), "v\n");
+    assert_eq!(
+        stdout_of(&cluster.client_of(cluster.address(last), "get", &["--consistency", "stale", "k"])),
+        "v\n"
+    );
 
     let put = cluster.client("put", &["--timeout-ms", "1000", "k", "w"]);
     assert_refused(&put, 1, &["no node took the request"]);

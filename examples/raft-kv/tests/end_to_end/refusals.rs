@@ -104,6 +104,9 @@ fn what_a_request_gets_wrong_is_said_in_json() {
         ("PUT", &long_key, b"v", 400, "bad_key", "1025 bytes and 1024 are allowed"),
         ("PUT", "/v1/kv/k?x=1", b"v", 400, "bad_query", "x=1"),
         ("GET", "/v1/kv/k?consistency=maybe", b"", 400, "bad_query", "consistency=stale"),
+        ("PUT", "/v1/kv/k?if_version=new", b"v", 400, "bad_query", "if_version=VERSION"),
+        ("DELETE", "/v1/kv/k?if_version=-1", b"", 400, "bad_query", "if_version=VERSION"),
+        ("GET", "/v1/snapshot", b"", 405, "method_not_allowed", "POST"),
         ("GET", "/v1/kv/missing", b"", 404, "not_found", "missing"),
     ] {
         let message = cluster.http(2, method, path, body).error(status, code);

@@ -87,6 +87,40 @@ fn a_follower_that_must_not_forward_names_the_leader() {
 }
 
 #[test]
+fn a_follower_answers_linearizable_reads_itself_without_passing_them_on() {
+    let (cluster, started) = Cluster::start(&[]);
+    let follower = started.leader % 3 + 1;
+    for i in 0..20 {
+        let value = format!("{i}");
+        cluster.http(started.leader, "PUT", "/v1/kv/k", value.as_bytes());
+        let headers = ["x-raft-kv-no-forward: 1"];
+        let path = "/v1/kv/k?consistency=follower";
+        let get = request_with(cluster.address(follower), "GET", path, &headers, b"").unwrap();
+        assert_eq!((get.status, get.body), (200, value.into_bytes()));
+    }
+    let get = cluster.client_of(cluster.address(follower), "get", &["--consistency", "follower", "k"]);
+    assert_eq!(stdout_of(&get), "19\n");
+}
+
+#[test]
+fn a_snapshot_is_taken_by_request_and_not_twice_of_the_same() {
+    let (cluster, _) = Cluster::start(&["--snapshot-every", "0"]);
+    stdout_of(&cluster.client("put", &["k", "v"]));
+    (1..=3).for_each(|id| drop(cluster.export(id)));
+    let said = stdout_of(&cluster.client("snapshot", &[]));
+    assert_eq!(said.matches("a snapshot is being made").count(), 3, "{said}");
+    for id in 1..=3 {
+        eventually("the snapshot to cover all that is applied", || {
+            let status = cluster.status(id)?;
+            (status["snapshot_index"].is_u64() && status["snapshot_index"] == status["applied_index"])
+                .then_some(())
+        });
+    }
+    let said = stdout_of(&cluster.client("snapshot", &[]));
+    assert_eq!(said.matches("nothing was applied since the snapshot").count(), 3, "{said}");
+}
+
+#[test]
 fn the_status_names_every_index_and_member_and_the_node_is_ready() {
     let (cluster, started) = Cluster::start(&[]);
     cluster.http(1, "PUT", "/v1/kv/k", b"v");
