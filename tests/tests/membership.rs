@@ -128,7 +128,7 @@ async fn a_removed_node_learns_of_it_and_campaigns_no_more() {
     let wait = cluster.raft(removed).wait(Some(Duration::from_secs(60)));
     wait.metrics(|m| m.removed, "its removal").await.expect("in time");
     let term = cluster.raft(leader).metrics().borrow().vote.term;
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    openraft_adapters::Env::tokio().sleep(Duration::from_secs(30)).await;
     assert_eq!(cluster.raft(leader).metrics().borrow().vote.term, term, "nobody was disturbed");
     assert_eq!(cluster.leader_among(&[leader]).await, leader);
 }
@@ -141,12 +141,12 @@ async fn a_node_that_was_away_when_it_was_removed_is_told_by_the_members_it_asks
     cluster.router.isolate(away);
     cluster.raft(leader).change_membership(Change::RemoveNodes([away].into())).await.expect("removed");
     // Longer than a removed node is waited for.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    openraft_adapters::Env::tokio().sleep(Duration::from_secs(60)).await;
     let term = cluster.raft(leader).metrics().borrow().vote.term;
     cluster.router.heal();
     let wait = cluster.raft(away).wait(Some(Duration::from_secs(60)));
     wait.metrics(|m| m.removed, "its removal").await.expect("in time");
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    openraft_adapters::Env::tokio().sleep(Duration::from_secs(30)).await;
     assert_eq!(cluster.raft(leader).metrics().borrow().vote.term, term, "nobody was disturbed");
 }
 
