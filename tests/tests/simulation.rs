@@ -21,10 +21,14 @@ fn safety_holds_and_healed_clusters_recover_under_crashes_loss_and_cuts() {
         sum.commits += report.commits;
         sum.acknowledged += report.acknowledged;
         sum.reads += report.reads;
+        sum.changes += report.changes;
+        sum.wipes += report.wipes;
     }
     // A simulation that reaches nothing proves nothing.
     assert!(sum.elections > 80, "{sum:?}");
     assert!(sum.commits > 2_000, "{sum:?}");
     assert!(sum.acknowledged > 1_000, "{sum:?}");
     assert!(sum.reads > 200, "{sum:?}");
+    assert!(sum.changes > 40, "{sum:?}");
+    assert!(sum.wipes > 4, "{sum:?}");
 }

@@ -17,6 +17,9 @@ struct Arguments {
     /// Nodes in each cluster.
     #[arg(long, default_value_t = 3)]
     nodes: u64,
+    /// Nodes more that wait to be admitted.
+    #[arg(long, default_value_t = 2)]
+    spares: u64,
     /// Clients in each run.
     #[arg(long, default_value_t = 6)]
     clients: u64,
@@ -33,19 +36,22 @@ fn main() {
     let log = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
     let (mut seeds, mut steps, mut faults, mut elections, mut commits, mut digest) = (0u64, 0, 0, 0, 0, 0u64);
+    let (mut changes, mut wipes) = (0u64, 0u64);
     for seed in arguments.seeds {
-        let options =
-            Options { seed, nodes: arguments.nodes, faults: arguments.faults, clients: arguments.clients };
+        let Arguments { nodes, spares, faults: made, clients, .. } = arguments;
+        let options = Options { seed, nodes, spares, faults: made, clients };
         let report = run(&options);
         seeds += 1;
         steps += report.steps;
         faults += report.faults;
         elections += report.elections;
         commits += report.commits;
+        changes += report.changes;
+        wipes += report.wipes;
         digest = digest.rotate_left(5) ^ report.digest;
     }
     println!(
-        "seeds={seeds} steps={steps} faults={faults} elections={elections} commits={commits} violations=0 \
-         digest={digest:016x}"
+        "seeds={seeds} steps={steps} faults={faults} elections={elections} commits={commits} changes={changes} \
+         wipes={wipes} violations=0 digest={digest:016x}"
     );
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use openraft_adapters::StoredMembershipOf;
 use openraft_adapters::memory::MemDisk;
 use openraft_core::{Config, Raft, RaftParts};
 use openraft_engine::{BasicNode, InitialNodes, Replica, StoreId};
@@ -18,7 +19,23 @@ use super::trace::Trace;
 struct Node {
     disk: MemDisk<Types>,
     snapshots: SnapshotDisk,
+    /// How often it has lost its directory.
+    wipes: u64,
+    /// The membership that it was last seen with.
+    membership: StoredMembershipOf<Types>,
     life: Option<Life>,
+}
+
+impl Node {
+    fn empty(wipes: u64) -> Self {
+        Self {
+            disk: MemDisk::held(),
+            snapshots: SnapshotDisk::default(),
+            wipes,
+            membership: StoredMembershipOf::<Types>::default(),
+            life: None,
+        }
+    }
 }
 
 /// One life of a node.
@@ -33,27 +50,37 @@ pub(super) struct Cluster {
     chance: Chance,
     trace: Trace,
     config: Config,
+    /// Nodes up to this id form the cluster; the others wait to be admitted.
+    size: u64,
 }
 
 impl Cluster {
-    pub(super) fn new(size: u64, network: Network, chance: Chance, trace: Trace, config: Config) -> Self {
-        let node = |_| Node { disk: MemDisk::held(), snapshots: SnapshotDisk::default(), life: None };
-        let nodes = (1..=size).map(|id| (id, node(id))).collect();
-        Self { nodes, network, chance, trace, config }
+    /// `size` nodes that form a cluster, and `spares` more.
+    pub(super) fn new(
+        size: u64,
+        spares: u64,
+        network: Network,
+        chance: Chance,
+        trace: Trace,
+        config: Config,
+    ) -> Self {
+        let nodes = (1..=size + spares).map(|id| (id, Node::empty(0))).collect();
+        Self { nodes, network, chance, trace, config, size }
     }
 
     pub(super) fn ids(&self) -> Vec<u64> {
         self.nodes.keys().copied().collect()
     }
 
-    fn replica(id: u64) -> Replica<u64> {
-        Replica { node_id: id, store_id: StoreId(u128::from(id)) }
+    /// A node on the store that it has now.
+    pub(super) fn replica(&self, id: u64) -> Replica<u64> {
+        Replica { node_id: id, store_id: StoreId(u128::from(self.nodes[&id].wipes) << 64 | u128::from(id)) }
     }
 
     /// The initial list, the same for all.
     fn initial(&self) -> InitialNodes<u64, BasicNode> {
-        let entry = |id: &u64| (*id, (Self::replica(*id).store_id, BasicNode::new(format!("n{id}"))));
-        self.nodes.keys().map(entry).collect()
+        let first = |id: u64| StoreId(u128::from(id));
+        (1..=self.size).map(|id| (id, (first(id), BasicNode::new(format!("n{id}"))))).collect()
     }
 
     /// The handle of a node that is up.
@@ -67,6 +94,7 @@ impl Cluster {
 
     /// Starts a node on what its disk holds, and forms the cluster if it holds nothing.
     pub(super) async fn start(&mut self, id: u64) {
+        let replica = self.replica(id);
         let (env, tasks) = node_env(&self.chance);
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let log = node.disk.open();
@@ -88,7 +116,7 @@ impl Cluster {
         });
         let parts = RaftParts {
             config: Config { seed: self.chance.draw(Rng::random), ..self.config.clone() },
-            replica: Self::replica(id),
+            replica,
             env: env.clone(),
             network: self.network.of(id, env),
             log,
@@ -97,7 +125,7 @@ impl Cluster {
         self.trace.note(format!("n{id} starts"));
         let raft = Raft::start(parts).await.expect("a crash leaves a state from which a node starts");
         self.network.register(id, Arc::new(raft.clone()));
-        if !raft.is_initialized() {
+        if !raft.is_initialized() && id <= self.size && self.nodes[&id].wipes == 0 {
             let (forming, nodes) = (raft.clone(), self.initial());
             tasks_spawn(&tasks, async move {
                 // A crash before it is durable is tried again in the next life.
@@ -107,10 +135,31 @@ impl Cluster {
         self.nodes.get_mut(&id).expect("a node of the cluster").life = Some(Life { raft, tasks });
     }
 
+    /// Of the memberships in force anywhere the one stated last; a node that is down counts with its last one.
+    pub(super) fn newest_membership(&mut self) -> Option<&StoredMembershipOf<Types>> {
+        for node in self.nodes.values_mut() {
+            if let Some(life) = &node.life {
+                node.membership = (*life.raft.metrics().borrow().membership).clone();
+            }
+        }
+        let all = self.nodes.values().map(|node| &node.membership);
+        all.max_by_key(|stored| stored.log_id).filter(|stored| stored.log_id.is_some())
+    }
+
+    /// A node loses its directory and comes back on an empty one.
+    pub(super) async fn wipe(&mut self, id: u64) {
+        self.crash(id).await;
+        let wipes = self.nodes[&id].wipes + 1;
+        self.trace.note(format!("n{id} has lost its directory"));
+        self.nodes.insert(id, Node::empty(wipes));
+        self.start(id).await;
+    }
+
     /// A node loses power: a random part of what it had not flushed survives.
     pub(super) async fn crash(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let Some(life) = node.life.take() else { return };
+        node.membership = (*life.raft.metrics().borrow().membership).clone();
         self.network.unregister(id);
         let kept = self.chance.draw(|rng| rng.random_range(0..=node.disk.unflushed()));
         self.trace

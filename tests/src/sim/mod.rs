@@ -8,6 +8,7 @@
 //! - `cluster`: nodes that start, crash and come back with what their disks kept.
 //! - `run`: one run: faults and clients, then healing and convergence.
 
+mod churn;
 mod cluster;
 mod machine;
 mod network;

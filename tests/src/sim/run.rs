@@ -10,6 +10,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::Types;
+use super::churn;
 use super::cluster::Cluster;
 use super::network::Network;
 use super::runtime::{Chance, sleep};
@@ -20,8 +21,10 @@ use super::trace::Trace;
 pub struct Options {
     /// Where all chance comes from.
     pub seed: u64,
-    /// How many nodes.
+    /// How many nodes form the cluster.
     pub nodes: u64,
+    /// How many nodes more wait to be admitted.
+    pub spares: u64,
     /// How many faults before the cluster is healed.
     pub faults: u32,
     /// How many clients.
@@ -29,9 +32,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Three nodes, six clients, sixty faults.
+    /// Three nodes and two more, six clients, sixty faults.
     pub fn new(seed: u64) -> Self {
-        Self { seed, nodes: 3, faults: 60, clients: 6 }
+        Self { seed, nodes: 3, spares: 2, faults: 60, clients: 6 }
     }
 }
 
@@ -48,6 +51,10 @@ pub struct Report {
     pub commits: u64,
     /// Writes that a client saw acknowledged.
     pub acknowledged: u64,
+    /// Changes of the membership that were answered.
+    pub changes: u64,
+    /// Directories lost by nodes that were members no more.
+    pub wipes: u64,
     /// Linearizable reads that were answered.
     pub reads: u64,
     /// Of the whole trace: the same seed gives the same.
@@ -103,7 +110,8 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
         purge_pin_bytes: chance.draw(|rng| rng.random_range(0..60)) * 150,
         ..Config::default()
     };
-    let mut cluster = Cluster::new(options.nodes, network.clone(), chance.clone(), trace.clone(), config);
+    let mut cluster =
+        Cluster::new(options.nodes, options.spares, network.clone(), chance.clone(), trace.clone(), config);
     for id in cluster.ids() {
         cluster.start(id).await;
     }
@@ -136,15 +144,18 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
     // The clients go on for a while in a healthy cluster, then the books are closed.
     sleep(Duration::from_secs(5)).await;
     clients.stop.store(true, Ordering::Relaxed);
-    let converged = env.timeout(RECOVERY, converge(&cluster)).await;
+    let converged = env.timeout(RECOVERY, converge(&mut cluster)).await;
     assert!(converged.is_ok(), "the healed cluster did not recover within {RECOVERY:?} of virtual time");
     check(&cluster, &trace);
+    let (changes, wipes) = trace.churn();
     Report {
         steps: trace.steps(),
         faults: u64::from(faults),
         elections: trace.elections(),
         commits: trace.applied_count(),
         acknowledged: trace.acknowledged_count(),
+        changes,
+        wipes,
         reads: clients.reads.load(Ordering::Relaxed),
         digest: trace.digest(),
     }
@@ -161,7 +172,7 @@ async fn publish(cluster: &Cluster, rafts: &Rafts) {
 async fn fault(cluster: &mut Cluster, network: &Network, chance: &Chance, trace: &Trace) {
     let ids = cluster.ids();
     let id = chance.draw(|rng| *ids.choose(rng).expect("there are nodes"));
-    let kind = chance.draw(|rng| rng.random_range(0..11));
+    let kind = chance.draw(|rng| rng.random_range(0..15));
     match kind {
         0..=1 => cluster.crash(id).await,
         2..=3 => {
@@ -199,6 +210,8 @@ async fn fault(cluster: &mut Cluster, network: &Network, chance: &Chance, trace:
                 let _ = Env::tokio().timeout(Duration::from_millis(50), raft.transfer_leader(None)).await;
             }
         }
+        10..=12 => churn::change(cluster, chance, trace).await,
+        13 => churn::wipe(cluster, id, trace).await,
         _ => {
             if let Some(raft) = cluster.raft(id) {
                 // A node that is stopping anyway may not answer.
@@ -217,8 +230,8 @@ fn check(cluster: &Cluster, trace: &Trace) {
     }
 }
 
-/// Waits until a write succeeds and every node has applied what any of them has.
-async fn converge(cluster: &Cluster) {
+/// Waits until a write succeeds and every member, on the store that the membership names, has applied it.
+async fn converge(cluster: &mut Cluster) {
     let mut last = None;
     'write: for attempt in 0.. {
         for id in cluster.ids() {
@@ -231,9 +244,18 @@ async fn converge(cluster: &Cluster) {
         sleep(Duration::from_millis(100)).await;
     }
     let last = last.expect("the loop ends with a write");
+    let membership = loop {
+        let newest = cluster.newest_membership().map(|stored| stored.membership.clone());
+        match newest.filter(|membership| !membership.is_joint()) {
+            Some(membership) => break membership,
+            None => sleep(Duration::from_millis(100)).await,
+        }
+    };
     for id in cluster.ids() {
-        let raft = cluster.raft(id).expect("every node is up");
-        raft.wait(None).applied(last).await.expect("the node is up");
+        if membership.knows(&cluster.replica(id)) {
+            let raft = cluster.raft(id).expect("every node is up");
+            raft.wait(None).applied(last).await.expect("the node is up");
+        }
     }
 }
 

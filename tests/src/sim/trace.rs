@@ -29,6 +29,8 @@ struct Inner {
     acknowledged: BTreeSet<String>,
     refused: BTreeSet<String>,
     elections: u64,
+    changes: u64,
+    wipes: u64,
     /// The first check that failed. The task that found it panics, but that ends only the task.
     violation: Option<String>,
 }
@@ -55,6 +57,8 @@ impl Trace {
             acknowledged: BTreeSet::new(),
             refused: BTreeSet::new(),
             elections: 0,
+            changes: 0,
+            wipes: 0,
             violation: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -108,6 +112,23 @@ impl Trace {
             inner.require(earlier.is_none(), || format!("{name} was applied twice"));
         }
         inner.applied.push((log_id, data));
+    }
+
+    /// A change of the membership was answered.
+    pub(super) fn changed(&self, log_id: LogId<u64>) {
+        self.note(format!("the membership of {log_id} is committed"));
+        self.lock().changes += 1;
+    }
+
+    /// A node that is no member loses its directory.
+    pub(super) fn wiped(&self) {
+        self.lock().wipes += 1;
+    }
+
+    /// Changes of the membership answered, and directories lost.
+    pub(super) fn churn(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.changes, inner.wipes)
     }
 
     /// A client was told that its write is applied.
