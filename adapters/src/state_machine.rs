@@ -54,7 +54,8 @@ pub trait SnapshotSink: Send + 'static {
 /// A consistent view of the state, to be written as a snapshot while new entries are applied.
 #[async_trait]
 pub trait SnapshotBuilder<C: RaftTypeConfig>: Send + 'static {
-    /// Writes the snapshot. On return it is durable and is the current one.
+    /// Writes the snapshot. On return it is durable and is the current one, unless one that covers more was installed
+    /// meanwhile: then that one stays.
     ///
     /// # Errors
     /// If it cannot be written. The snapshot before it remains the current one.
@@ -79,6 +80,15 @@ pub trait RaftStateMachine<C: RaftTypeConfig>: Send + 'static {
     /// # Errors
     /// Any error stops the node. What the application refuses is a reply, not an error.
     async fn apply(&mut self, entries: EntryRange<C>) -> Result<Vec<C::R>, StorageError>;
+
+    /// A hash of the state as it is now, by a function that gives the same on every node for the same state; `None`, the
+    /// default, if there is none. Asked for after the entries at which the nodes' configuration says so
+    /// (`state_hash_every`), so that followers can compare theirs with the leader's: the alarm for an `apply` that is
+    /// not deterministic. Applying waits for this call: keep a hash up to date with each change, or hash only what is
+    /// cheap. Must not depend on what does not survive a snapshot and its installation.
+    fn state_hash(&self) -> Option<u64> {
+        None
+    }
 
     /// Takes a view of the state as it is now, quickly: applying waits for this call, not for the builder.
     ///

@@ -24,6 +24,20 @@ pub struct Config {
     pub memory_budget_bytes: u64,
     /// The largest proposal, in bytes of its stored form. Default 8 MiB. A larger one is refused before it is queued.
     pub max_proposal_bytes: u64,
+    /// How many bytes of proposals may wait for their commit, on the leader; a proposal of any permitted size is taken
+    /// when none does. Default 32 MiB. Beyond it, writes are refused as overloaded: a leader without a quorum fills no
+    /// log that a successor will have to cut.
+    pub max_uncommitted_bytes: u64,
+    /// How many committed bytes may wait to be applied before the leader takes no more writes. Default 16 MiB. Less
+    /// keeps reads from waiting behind a slow state machine; more evens out its pauses.
+    pub max_unapplied_bytes: u64,
+    /// How much a batch weighs at most that the state machine is given to apply, unless it is one entry. Default 1 MiB.
+    /// Less answers callers sooner and holds the state machine's locks for a shorter time; more saves it work.
+    pub max_apply_bytes: u64,
+    /// After each so many entries, all nodes hash their state, if it
+    /// [provides](openraft_adapters::RaftStateMachine::state_hash) for it, and followers compare. Default `None`: off.
+    /// Must be the same on all nodes, for what to compare; costs a hash, and ends the batch there.
+    pub state_hash_every: Option<u64>,
     /// How long a write may take, in milliseconds. Default 5,000. After that it was not proposed in time, or its
     /// outcome is unknown.
     pub write_timeout_ms: u64,
@@ -69,6 +83,10 @@ impl Default for Config {
             pre_vote: true,
             memory_budget_bytes: 64 << 20,
             max_proposal_bytes: 8 << 20,
+            max_uncommitted_bytes: 32 << 20,
+            max_unapplied_bytes: 16 << 20,
+            max_apply_bytes: 1 << 20,
+            state_hash_every: None,
             write_timeout_ms: 5_000,
             read_timeout_ms: 5_000,
             snapshot_every_entries: Some(50_000),
@@ -102,6 +120,9 @@ impl Config {
         }
         if self.turn_messages == 0 || self.max_peer_messages == 0 || self.max_waiting_reads == 0 {
             return Err(InvalidConfig::Zero);
+        }
+        if self.state_hash_every == Some(0) {
+            return Err(InvalidConfig::ZeroHashInterval);
         }
         if self.write_timeout_ms == 0 || self.read_timeout_ms == 0 {
             return Err(InvalidConfig::NoTime);
@@ -152,6 +173,9 @@ pub enum InvalidConfig {
     /// A queue without places.
     #[error("turn_messages, max_peer_messages and max_waiting_reads must be at least 1")]
     Zero,
+    /// No index is a multiple of zero.
+    #[error("state_hash_every is zero: choose a number of entries, or None")]
+    ZeroHashInterval,
     /// No time to answer.
     #[error("write_timeout_ms and read_timeout_ms must be at least 1")]
     NoTime,

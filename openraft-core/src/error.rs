@@ -42,10 +42,12 @@ pub enum WriteError<C: RaftTypeConfig> {
     /// Not proposed: ask the leader.
     #[error(transparent)]
     NotLeader(#[from] ForwardToLeader<C>),
-    /// Not proposed: the memory budget is spent. Try again after a pause.
-    #[error("overloaded: {held} of {limit} bytes are held by writes on their way; try again later")]
+    /// Not proposed: a limit of bytes on their way is reached. Try again after a pause.
+    #[error("overloaded: {held} of {limit} bytes {by}")]
     Overloaded {
-        /// Bytes held by writes that are not done.
+        /// Which limit.
+        by: WriteLimit,
+        /// Bytes that count for it.
         held: u64,
         /// How many may be.
         limit: u64,
@@ -70,6 +72,36 @@ pub enum WriteError<C: RaftTypeConfig> {
     /// The node has stopped. If the write was proposed before, its outcome is unknown.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+}
+
+/// Which limit a write met that was refused as overloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteLimit {
+    /// Half of `memory_budget_bytes`: everything on its way holds as much.
+    Memory,
+    /// `max_uncommitted_bytes`: a quorum is slow, or away.
+    Uncommitted,
+    /// `max_unapplied_bytes`: the state machine is slow.
+    Unapplied,
+}
+
+impl std::fmt::Display for WriteLimit {
+    /// What the bytes are doing, and what to do.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WriteLimit::Memory => {
+                "are held by writes on their way; try again later, or raise memory_budget_bytes"
+            }
+            WriteLimit::Uncommitted => {
+                "wait for a quorum to commit them; try again later, and see which followers are slow or away \
+                 (or raise max_uncommitted_bytes)"
+            }
+            WriteLimit::Unapplied => {
+                "are committed and wait for the state machine; try again later, and see why it is slow \
+                 (or raise max_unapplied_bytes)"
+            }
+        })
+    }
 }
 
 impl<C: RaftTypeConfig> WriteError<C> {

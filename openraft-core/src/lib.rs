@@ -11,8 +11,10 @@
 //! - [`formation`]: how empty directories become a cluster exactly once, before there is a core.
 //! - Inside: `start` begins and ends the tasks; `core` is the actor (`turn` takes and decides, `execute` carries out,
 //!   `respond` answers); `message` what reaches it, through the `gate` if a peer sent it; `pending` the writes under way;
-//!   `tail` the recent log in memory; `budget` the bytes held; `state_machine` the task that applies.
+//!   `tail` the recent log in memory; `budget` the bytes held; `state_machine` the task that applies, in `batches`;
+//!   `state_hash` compares nodes.
 
+mod batches;
 mod budget;
 mod config;
 mod core;
@@ -26,6 +28,7 @@ mod pending;
 mod raft;
 mod server;
 mod start;
+mod state_hash;
 mod state_machine;
 mod tail;
 
@@ -34,9 +37,10 @@ pub use openraft_engine as engine;
 pub use config::{Config, InvalidConfig};
 pub use error::{
     ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError,
-    TransferError, WriteError,
+    TransferError, WriteError, WriteLimit,
 };
 pub use message::WriteReply;
 pub use metrics::{FollowerMetrics, RaftMetrics, ServerState, Wait, WaitError};
 pub use openraft_replication::ReplicationConfig;
 pub use raft::{Raft, RaftParts, ReadPolicy};
+pub use state_hash::StateHashMismatch;

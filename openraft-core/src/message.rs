@@ -7,7 +7,7 @@ use openraft_adapters::{
 use openraft_engine::{
     AppendHeader, AppendReply, ChangePrecondition, ChangeRefused, HeartbeatReply, HeartbeatRequest,
     InitialNodes, InitializeError, MembershipChange, ReadIndexReply, ReadIndexRequest, ReadRefused,
-    TimeoutNowReply, TimeoutNowRequest, Timestamp, TransferRefused, VoteReply, VoteRequest,
+    StateHash, TimeoutNowReply, TimeoutNowRequest, Timestamp, TransferRefused, VoteReply, VoteRequest,
 };
 use tokio::sync::oneshot;
 
@@ -116,6 +116,8 @@ pub(crate) enum Notification<C: RaftTypeConfig> {
     LogFlushed { io: u64, result: Result<(), StorageError> },
     /// The state machine has applied everything up to `log_id`.
     Applied { log_id: LogIdOf<C> },
+    /// The state machine has hashed itself.
+    StateHashed { own: StateHash },
     /// A snapshot was built, or not.
     SnapshotBuilt { result: Result<SnapshotMetaOf<C>, StorageError> },
     /// A received snapshot was installed, or not.

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use openraft_engine::Engine;
 
-use crate::Fatal;
 use crate::budget::Budget;
+use crate::{Fatal, StateHashMismatch};
 
 pub use openraft_engine::ServerState;
 
@@ -48,6 +48,13 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub held_bytes: u64,
     /// How many bytes may be held.
     pub held_bytes_limit: u64,
+    /// Bytes of entries in memory that are not known to be committed.
+    pub uncommitted_bytes: u64,
+    /// Bytes of entries in memory that are committed and not yet applied.
+    pub unapplied_bytes: u64,
+    /// The first time that this node's state differed from its leader's: a state machine is not deterministic, or was
+    /// damaged. See [`Config::state_hash_every`](crate::Config::state_hash_every).
+    pub state_hash_mismatch: Option<StateHashMismatch<C>>,
     /// Why the node has stopped, if it has.
     pub fatal: Option<Fatal>,
 }
@@ -79,6 +86,9 @@ impl<C: RaftTypeConfig> RaftMetrics<C> {
                 .collect(),
             held_bytes: budget.held(),
             held_bytes_limit: budget.limit(),
+            uncommitted_bytes: 0,
+            unapplied_bytes: 0,
+            state_hash_mismatch: None,
             fatal: None,
         }
     }

@@ -16,7 +16,7 @@ use crate::message::{ClientWriteRequest, RaftMsg, ReadFailure};
 use crate::state_machine::StateMachineCommand;
 use crate::{
     Config, Fatal, ForwardToLeader, InitializeError, RaftMetrics, ReadIndexError, TransferError, Wait,
-    WriteError, WriteReply,
+    WriteError, WriteLimit, WriteReply,
 };
 
 /// What a node is made of.
@@ -139,7 +139,8 @@ impl<C: RaftTypeConfig> Raft<C> {
             });
         }
         if let Err(held) = self.shared.budget.try_hold(weight) {
-            return Err(WriteError::Overloaded { held, limit: self.shared.budget.limit() });
+            let limit = self.shared.budget.limit();
+            return Err(WriteError::Overloaded { by: WriteLimit::Memory, held, limit });
         }
         let (tx, rx) = oneshot::channel();
         let deadline = self.shared.env.now() + within;

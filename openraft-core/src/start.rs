@@ -8,6 +8,7 @@ use openraft_adapters::{Env, RaftLogStorage, RaftStateMachine, RaftTypeConfig};
 use openraft_engine::{Engine, LogIdOptionExt, RestartState};
 use tokio::sync::{mpsc, watch};
 
+use crate::batches::Batches;
 use crate::budget::Budget;
 use crate::core::{Inboxes, RaftCore, Work};
 use crate::gate::Gate;
@@ -61,6 +62,7 @@ impl<C: RaftTypeConfig> Raft<C> {
             commands,
             notify: notifications_tx.clone(),
             pending: pending.clone(),
+            batches: Batches { max_bytes: config.max_apply_bytes, state_hash_every: config.state_hash_every },
             builder: None,
             using,
         };

@@ -10,17 +10,15 @@ use openraft_adapters::{
     EntryPayload, EntryRange, Env, LogIdOf, RaftLogReader, RaftStateMachine, RaftTypeConfig, Snapshot,
     SnapshotMetaOf, SnapshotSink, StorageError, StoredMembershipOf, TaskHandle,
 };
-use openraft_engine::StoredMembership;
+use openraft_engine::{StateHash, StoredMembership};
 use openraft_replication::SnapshotProvider;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::batches::Batches;
 use crate::message::Notification;
 use crate::pending::PendingWrites;
 use crate::start::panic_text;
 use crate::{Fatal, WriteReply};
-
-/// Entries read back from the log store to be applied weigh at most this together, in bytes.
-const APPLY_READ_BYTES: u64 = 1 << 20;
 
 /// An order on the state machine's lane.
 pub(crate) enum StateMachineCommand<C: RaftTypeConfig> {
@@ -47,6 +45,7 @@ pub(crate) struct StateMachineTask<C: RaftTypeConfig> {
     pub(crate) commands: mpsc::UnboundedReceiver<StateMachineCommand<C>>,
     pub(crate) notify: mpsc::UnboundedSender<Notification<C>>,
     pub(crate) pending: PendingWrites<C>,
+    pub(crate) batches: Batches,
     /// The snapshot being built, which a node that stops does not wait for.
     pub(crate) builder: Option<TaskHandle>,
     /// Held by whoever uses the state machine's store: the core's end waits until all are gone.
@@ -97,7 +96,7 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
         let mut next = since;
         let in_tail = tail.first_index().unwrap_or(upto.index + 1);
         while next < in_tail {
-            let entries = self.log.read(next..in_tail, APPLY_READ_BYTES).await.map_err(|error| {
+            let entries = self.log.read(next..in_tail, self.batches.max_bytes).await.map_err(|error| {
                 StorageError::new(format!("reading entries {next}..{in_tail} to apply them"), &error)
             })?;
             next = self.apply_entries(entries, next).await?;
@@ -108,12 +107,21 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
         Ok(())
     }
 
-    /// Applies one run, which must begin at `next`, answers its writes, and returns the index after it.
+    /// Applies one run, which must begin at `next`, in batches, and returns the index after it.
     async fn apply_entries(&mut self, entries: EntryRange<C>, next: u64) -> Result<u64, StorageError> {
         let Some(last) = entries.last_log_id().filter(|_| entries.first_index() == Some(next)) else {
             let action = format!("applying from index {next}");
             return Err(StorageError::message(action, format!("the log store gave {entries:?}")));
         };
+        for batch in self.batches.cut(entries) {
+            self.apply_batch(batch).await?;
+        }
+        Ok(last.index + 1)
+    }
+
+    /// Applies one batch, answers its writes, and hashes the state if it is time.
+    async fn apply_batch(&mut self, entries: EntryRange<C>) -> Result<(), StorageError> {
+        let Some(last) = entries.last_log_id() else { return Ok(()) };
         let replies = self.machine.apply(entries.clone()).await?;
         let proposals =
             entries.iter().filter(|entry| matches!(entry.payload, EntryPayload::Normal(_))).count();
@@ -146,7 +154,13 @@ impl<C: RaftTypeConfig> StateMachineTask<C> {
             }
         }
         let _ = self.notify.send(Notification::Applied { log_id: last });
-        Ok(last.index + 1)
+        if self.batches.is_hashed(last.index)
+            && let Some(hash) = self.machine.state_hash()
+        {
+            let own = StateHash { index: last.index, hash };
+            let _ = self.notify.send(Notification::StateHashed { own });
+        }
+        Ok(())
     }
 
     /// Writes that were committed and not applied when a snapshot that covers them came: their effect is in it, their

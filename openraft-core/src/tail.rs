@@ -21,15 +21,42 @@ struct Inner<C: RaftTypeConfig> {
     parts: VecDeque<EntryRange<C>>,
     /// What all of `parts` weighs.
     weight: u64,
-    /// Entries before this index are flushed, and applied or given up: they may leave.
-    settled: u64,
-    /// What the entries from `settled` on weigh: they are held in the budget.
-    unsettled_weight: u64,
+    /// Entries before this mark are flushed, and applied or given up: they may leave. Those behind it are held in the
+    /// budget.
+    settled: Mark,
+    /// Entries before this mark are committed.
+    committed: Mark,
+    /// Entries before this mark are applied.
+    applied: Mark,
     /// The last entry purged from the log.
     purged: Option<LogIdOf<C>>,
 }
 
+/// A place in the log, and what the entries in memory from there on weigh.
+#[derive(Clone, Copy)]
+struct Mark {
+    index: u64,
+    behind: u64,
+}
+
+/// What the parts of `indexes` weigh.
+fn weight_of<C: RaftTypeConfig>(part: &EntryRange<C>, indexes: Range<u64>) -> u64 {
+    if indexes.start <= part.first_index().unwrap_or(0) && part.end_index() <= Some(indexes.end) {
+        return part.weight();
+    }
+    part.slice(indexes).weight()
+}
+
 impl<C: RaftTypeConfig> Inner<C> {
+    fn marks(&mut self) -> [&mut Mark; 3] {
+        [&mut self.settled, &mut self.committed, &mut self.applied]
+    }
+
+    /// What the entries here from `from` to `to` weigh.
+    fn weight_between(&self, from: u64, to: u64) -> u64 {
+        self.overlapping(from..to).map(|part| weight_of(part, from..to)).sum()
+    }
+
     fn first(&self) -> Option<u64> {
         self.parts.front().and_then(EntryRange::first_index)
     }
@@ -50,11 +77,15 @@ impl<C: RaftTypeConfig> Inner<C> {
     fn evict(&mut self, limit: u64) {
         while self.weight > limit {
             let Some(oldest) = self.parts.front() else { return };
-            if oldest.end_index().is_none_or(|end| end > self.settled) {
+            if oldest.end_index().is_none_or(|end| end > self.settled.index) {
                 return;
             }
-            self.weight -= oldest.weight();
-            self.parts.pop_front();
+            let Some(gone) = self.parts.pop_front() else { return };
+            self.weight -= gone.weight();
+            // Where room was made, what leaves may be undecided yet.
+            for mark in [&mut self.committed, &mut self.applied] {
+                mark.behind -= weight_of(&gone, mark.index..u64::MAX);
+            }
         }
     }
 }
@@ -62,7 +93,10 @@ impl<C: RaftTypeConfig> Inner<C> {
 impl<C: RaftTypeConfig> Tail<C> {
     /// An empty tail behind the entry before index `end`.
     pub(crate) fn new(budget: Arc<Budget>, end: u64, purged: Option<LogIdOf<C>>) -> Self {
-        let inner = Inner { parts: VecDeque::new(), weight: 0, settled: end, unsettled_weight: 0, purged };
+        let settled = Mark { index: end, behind: 0 };
+        let undecided = Mark { index: 0, behind: 0 };
+        let (parts, weight) = (VecDeque::new(), 0);
+        let inner = Inner { parts, weight, settled, committed: undecided, applied: undecided, purged };
         Self { budget, inner: Mutex::new(inner) }
     }
 
@@ -79,7 +113,9 @@ impl<C: RaftTypeConfig> Tail<C> {
         );
         let weight = entries.weight();
         inner.weight += weight;
-        inner.unsettled_weight += weight;
+        for mark in inner.marks() {
+            mark.behind += weight;
+        }
         inner.parts.push_back(entries);
         inner.evict(self.budget.limit());
     }
@@ -87,36 +123,57 @@ impl<C: RaftTypeConfig> Tail<C> {
     /// Entries before `end` are flushed, and nobody needs them in memory: they may leave, and no longer count as held.
     pub(crate) fn settle(&self, end: u64) {
         let mut inner = self.lock();
-        if end <= inner.settled {
+        if end <= inner.settled.index {
             return;
         }
-        let newly = inner.settled..end;
-        let released: u64 =
-            inner.overlapping(newly.clone()).map(|part| part.slice(newly.clone()).weight()).sum();
-        inner.settled = end;
-        inner.unsettled_weight -= released;
+        let released = inner.weight_between(inner.settled.index, end);
+        inner.settled = Mark { index: end, behind: inner.settled.behind - released };
         self.budget.release(released);
         inner.evict(self.budget.limit());
+    }
+
+    /// Entries before `committed` are committed, and those before `applied` are applied.
+    pub(crate) fn decided(&self, committed: u64, applied: u64) {
+        let mut inner = self.lock();
+        if committed > inner.committed.index {
+            let newly = inner.weight_between(inner.committed.index, committed);
+            inner.committed = Mark { index: committed, behind: inner.committed.behind - newly };
+        }
+        if applied > inner.applied.index {
+            let newly = inner.weight_between(inner.applied.index, applied);
+            inner.applied = Mark { index: applied, behind: inner.applied.behind - newly };
+        }
+    }
+
+    /// What the entries here weigh that are not committed, and those that are committed and not applied.
+    pub(crate) fn undecided(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.committed.behind, inner.applied.behind.saturating_sub(inner.committed.behind))
     }
 
     /// The log now ends before `since`.
     pub(crate) fn truncate(&self, since: u64) {
         let mut inner = self.lock();
-        let (mut gone, mut released) = (0, 0);
+        let mut gone = 0;
+        let (end, released) = (inner.end().unwrap_or(since), inner.settled.behind);
+        let lost =
+            inner.marks().map(|mark| mark.index.max(since)).map(|from| inner.weight_between(from, end));
+        for (mark, lost) in inner.marks().into_iter().zip(lost) {
+            mark.behind -= lost;
+        }
+        let released = released - inner.settled.behind;
         while inner.parts.back().is_some_and(|last| last.end_index() > Some(since)) {
             let last = inner.parts.pop_back().expect("just seen");
             let stays = last.slice(0..since);
             gone += last.weight() - stays.weight();
-            // What is settled was given back when it was.
-            released += last.slice(since.max(inner.settled)..u64::MAX).weight();
             if !stays.is_empty() {
                 inner.parts.push_back(stays);
             }
         }
         inner.weight -= gone;
-        inner.unsettled_weight -= released;
+        // What is settled was given back when it was.
         self.budget.release(released);
-        inner.settled = inner.settled.min(since);
+        inner.settled.index = inner.settled.index.min(since);
     }
 
     /// The log begins after `upto` now. If a snapshot replaced it, the tail is empty.
@@ -124,11 +181,13 @@ impl<C: RaftTypeConfig> Tail<C> {
         let mut inner = self.lock();
         inner.purged = Some(upto);
         if log_end == upto.index + 1 {
-            let released = inner.unsettled_weight;
+            let released = inner.settled.behind;
             inner.parts.clear();
-            (inner.weight, inner.unsettled_weight) = (0, 0);
+            inner.weight = 0;
+            for mark in inner.marks() {
+                *mark = Mark { index: mark.index.max(log_end), behind: 0 };
+            }
             self.budget.release(released);
-            inner.settled = inner.settled.max(log_end);
         }
     }
 
@@ -248,6 +307,27 @@ mod tests {
         tail.settle(3);
         assert_eq!(budget.held(), 0);
         assert_eq!(tail.read(0..3, u64::MAX).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_undecided_is_known_to_the_byte_whatever_leaves_first() {
+        let (budget, tail, one) = tail(4);
+        push(&budget, &tail, 0..2);
+        push(&budget, &tail, 2..6);
+        assert_eq!(tail.undecided(), (6 * one, 0));
+        tail.decided(3, 1);
+        assert_eq!(tail.undecided(), (3 * one, 2 * one));
+        tail.truncate(4);
+        assert_eq!(tail.undecided(), (one, 2 * one));
+        // Room is made by what is flushed: parts leave before they are decided.
+        tail.settle(4);
+        push(&budget, &tail, 4..8);
+        assert!(tail.read(2..8, u64::MAX).is_none(), "they left");
+        assert_eq!(tail.undecided(), (4 * one, 0));
+        tail.decided(7, 7);
+        assert_eq!(tail.undecided(), (one, 0));
+        tail.purge(LogId::new(1, 1, 9), 10);
+        assert_eq!((tail.undecided(), budget.held()), ((0, 0), 0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `Braked`: a state machine that a test may hold up, before a batch or while it writes a snapshot.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_trait::async_trait;
 use openraft_adapters::{
     EntryRange, LogIdOf, RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotMetaOf, SnapshotSink,
@@ -11,7 +13,7 @@ use crate::cluster::Names;
 
 /// Holds up a state machine. Clones are the same brake.
 #[derive(Clone, Debug)]
-pub struct Brake(watch::Sender<State>);
+pub struct Brake(watch::Sender<State>, Arc<Mutex<Vec<u64>>>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -22,7 +24,7 @@ enum State {
 
 impl Default for Brake {
     fn default() -> Self {
-        Self(watch::Sender::new(State::Free))
+        Self(watch::Sender::new(State::Free), Arc::default())
     }
 }
 
@@ -40,6 +42,11 @@ impl Brake {
     /// The next snapshot panics while it is written.
     pub fn spoil_next_snapshot(&self) {
         self.0.send_replace(State::PanicsOnce);
+    }
+
+    /// What each batch applied so far weighed.
+    pub fn batches(&self) -> Vec<u64> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn passed(&self) {
@@ -64,7 +71,12 @@ impl<M: RaftStateMachine<Names>> RaftStateMachine<Names> for Braked<M> {
 
     async fn apply(&mut self, entries: EntryRange<Names>) -> Result<Vec<u64>, StorageError> {
         self.brake.passed().await;
+        self.brake.1.lock().unwrap_or_else(PoisonError::into_inner).push(entries.weight());
         self.machine.apply(entries).await
+    }
+
+    fn state_hash(&self) -> Option<u64> {
+        self.machine.state_hash()
     }
 
     async fn snapshot_builder(

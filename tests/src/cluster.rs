@@ -1,6 +1,7 @@
 //! A cluster in memory, for stories: three cores over a router, on tokio's time, which a test may pause.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,11 +23,23 @@ openraft_adapters::declare_raft_types!(
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct List(pub Vec<String>);
 
+static DICE: AtomicU64 = AtomicU64::new(0);
+
 impl MemApp<Names> for List {
     fn apply(&mut self, _log_id: LogIdOf<Names>, name: &String) -> u64 {
         assert_ne!(name, "panic", "a write that the application does not survive");
-        self.0.push(name.clone());
+        if name == "dice" {
+            // What no state machine may do: an outcome that only this process knows.
+            self.0.push(format!("dice {}", DICE.fetch_add(1, Ordering::Relaxed)));
+        } else {
+            self.0.push(name.clone());
+        }
         self.0.len() as u64 - 1
+    }
+
+    fn state_hash(&self) -> Option<u64> {
+        let bytes = self.0.iter().flat_map(|name| name.bytes().chain([0]));
+        Some(bytes.fold(0, |hash: u64, byte| hash.wrapping_mul(0x100_0000_01b3).wrapping_add(byte.into())))
     }
 }
 

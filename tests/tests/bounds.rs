@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use openraft_core::{Config, ReadIndexError, ReadPolicy, ServerState, WriteError};
-use openraft_tests::cluster::Cluster;
+use openraft_core::{Config, ReadIndexError, ReadPolicy, ServerState, WriteError, WriteLimit};
+use openraft_tests::cluster::{Cluster, Names};
 
 /// Room for some thirty writes of 300 bytes.
 fn small() -> Config {
@@ -218,4 +218,94 @@ async fn a_node_that_applied_something_builds_a_snapshot_after_its_interval_and_
         assert_eq!(cluster.raft(id).metrics().borrow().snapshot, Some(written.log_id), "node {id}");
     }
     assert!(!cluster.raft(leader).trigger_snapshot().await.unwrap(), "nothing new");
+}
+
+/// How many of `results` were refused by which limit.
+fn refused<T>(results: &[Result<T, WriteError<Names>>], limit: WriteLimit) -> usize {
+    results.iter().filter(|r| matches!(r, Err(WriteError::Overloaded { by, .. }) if *by == limit)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_a_quorum_takes_no_more_than_its_limit_of_uncommitted_bytes_and_says_so() {
+    let config = Config {
+        memory_budget_bytes: 1 << 20,
+        max_uncommitted_bytes: 10_000,
+        election_timeout_min_ms: 50_000,
+        election_timeout_max_ms: 100_000,
+        ..small()
+    };
+    let cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    cluster.router.isolate(leader);
+    let writes =
+        (0..100).map(|i| cluster.raft(leader).client_write_within(filler(i), Duration::from_secs(1)));
+    let results = join_all(writes).await;
+    let (by_limit, all) = (refused(&results, WriteLimit::Uncommitted), results.len());
+    assert!((70..80).contains(&by_limit), "{by_limit} of {all} refused, some 25 of 400 bytes taken");
+    let metrics = cluster.raft(leader).metrics().borrow().clone();
+    assert!((9_000..=10_000).contains(&metrics.uncommitted_bytes), "{metrics:?}");
+    let error = results.iter().find_map(|r| r.as_ref().err().filter(|e| !e.is_outcome_unknown()));
+    let text = error.expect("some were refused").to_string();
+    assert!(text.contains("max_uncommitted_bytes") && text.contains("followers"), "{text}");
+    cluster.router.heal();
+    cluster.raft(leader).client_write("after".into()).await.unwrap();
+    assert_eq!(cluster.raft(leader).metrics().borrow().uncommitted_bytes, 0);
+    nothing_held(&cluster).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_write_of_any_permitted_size_is_taken_when_nothing_is_uncommitted() {
+    let cluster = Cluster::start(3, Config { max_uncommitted_bytes: 1, ..small() }).await;
+    let leader = cluster.leader().await;
+    for i in 0..3 {
+        cluster.raft(leader).client_write(filler(i)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_application_is_behind_by_more_than_the_limit_takes_no_writes_and_says_so() {
+    let config = Config { memory_budget_bytes: 1 << 20, max_unapplied_bytes: 10_000, ..small() };
+    let cluster = Cluster::start(3, config).await;
+    let leader = cluster.leader().await;
+    cluster.nodes[&leader].brake.pull();
+    let mut results = Vec::new();
+    for i in 0..100 {
+        let write = cluster.raft(leader).client_write_within(filler(i), Duration::from_millis(10));
+        results.push(write.await);
+    }
+    let by_limit = refused(&results, WriteLimit::Unapplied);
+    assert!((65..80).contains(&by_limit), "{by_limit} refused");
+    assert!(cluster.raft(leader).metrics().borrow().unapplied_bytes > 10_000);
+    cluster.nodes[&leader].brake.release();
+    let wait = cluster.raft(leader).wait(Some(Duration::from_secs(1)));
+    wait.metrics(|m| m.unapplied_bytes == 0, "everything to be applied").await.unwrap();
+    cluster.raft(leader).client_write("after".into()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_to_apply_weighs_no_more_than_its_limit() {
+    let config = Config { memory_budget_bytes: 1 << 20, max_apply_bytes: 1_000, ..small() };
+    let cluster = Cluster::start(1, config).await;
+    cluster.nodes[&1].brake.pull();
+    let writes = (0..30).map(|i| cluster.raft(1).client_write(filler(i)));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        cluster.nodes[&1].brake.release();
+    };
+    let (results, ()) = futures::join!(join_all(writes), release);
+    assert!(results.iter().all(Result::is_ok));
+    let batches = cluster.nodes[&1].brake.batches();
+    assert!(batches.iter().all(|weight| *weight <= 1_000), "{batches:?}");
+    assert!(batches.iter().filter(|weight| **weight > 500).count() > 10, "two to a batch: {batches:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_beyond_the_limit_of_waiting_reads_is_refused() {
+    let cluster = Cluster::start(3, Config { max_waiting_reads: 5, ..small() }).await;
+    let leader = cluster.leader().await;
+    cluster.router.isolate(leader);
+    let reads = (0..20).map(|_| cluster.raft(leader).ensure_linearizable(ReadPolicy::ReadIndex));
+    let results = join_all(reads).await;
+    let refused = results.iter().filter(|r| **r == Err(ReadIndexError::Overloaded)).count();
+    assert_eq!(refused, 15, "{results:?}");
 }

@@ -22,6 +22,11 @@ pub trait MemApp<C: RaftTypeConfig>:
 {
     /// Executes one proposal. Must be deterministic: the same proposals give the same state and replies on every node.
     fn apply(&mut self, log_id: LogIdOf<C>, proposal: &C::D) -> C::R;
+
+    /// See [`RaftStateMachine::state_hash`].
+    fn state_hash(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Runs a [`MemApp`] as a state machine, with snapshots kept in a [`MemSnapshots`].
@@ -167,6 +172,10 @@ impl<C: RaftTypeConfig, A: MemApp<C>> RaftStateMachine<C> for MemStateMachine<C,
             state.last_applied = Some(entry.log_id);
         }
         Ok(replies)
+    }
+
+    fn state_hash(&self) -> Option<u64> {
+        lock(&self.state).app.state_hash()
     }
 
     async fn snapshot_builder(

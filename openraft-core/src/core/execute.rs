@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_adapters::{Entry, EntryPayload, EntryRange, IoFlushed, RaftNetwork, RaftTypeConfig};
-use openraft_engine::{Command, OwnPayload, ReplicationTarget, TimeoutNowRequest, VoteRequest};
+use openraft_engine::{
+    Command, LogIdOptionExt, OwnPayload, ReplicationTarget, TimeoutNowRequest, VoteRequest,
+};
 use openraft_replication::{LeaderUpdate, ReplicationConfig, ReplicationContext, Slot, spawn_replication};
 
 use super::{Peer, RaftCore, Replicate, Replication};
@@ -129,10 +131,16 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         if let Some(replicate) = self.work.replicate.take() {
             self.tell_followers(replicate);
         }
+        self.note_decided();
         let settled = self.engine.applied().min(self.engine.flushed());
         self.tail.settle(settled.map_or(0, |settled| settled.index + 1));
         self.publish_metrics();
         Ok(())
+    }
+
+    /// Tells the tail what is committed and applied.
+    pub(super) fn note_decided(&self) {
+        self.tail.decided(self.engine.committed().next_index(), self.engine.applied().next_index());
     }
 
     /// One slot written for each follower.
@@ -149,7 +157,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             committed: self.engine.committed(),
             position: replicate.position,
             heartbeat: replicate.heartbeat,
-            state_hash: None,
+            state_hash: self.work.state_hashes.latest(),
             stop: false,
         }
     }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::budget::Budget;
 use crate::message::{ClientWriteRequest, Notification, RaftMsg};
 use crate::pending::PendingWrites;
+use crate::state_hash::StateHashes;
 use crate::state_machine::StateMachineCommand;
 use crate::tail::Tail;
 use crate::{Config, Fatal, RaftMetrics};
@@ -88,6 +89,8 @@ pub(crate) struct Work<C: RaftTypeConfig> {
     networks: BTreeMap<C::NodeId, Peer<C>>,
     /// The membership last published.
     membership: Arc<StoredMembershipOf<C>>,
+    /// What is known of state hashes.
+    state_hashes: StateHashes<C>,
     /// Set when the node is to stop: no new writes, and gone by then at the latest.
     stopping: Option<Timestamp>,
 }
@@ -134,6 +137,7 @@ impl<C: RaftTypeConfig> Work<C> {
             replications: BTreeMap::new(),
             networks: BTreeMap::new(),
             membership: Arc::new(membership),
+            state_hashes: StateHashes::default(),
             stopping: None,
         }
     }

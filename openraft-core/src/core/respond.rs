@@ -137,7 +137,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             self.work.membership = Arc::new(self.engine.membership().clone());
             self.forget_networks();
         }
-        let now = RaftMetrics::of(self.me.node_id, &self.engine, &self.budget, self.work.membership.clone());
+        let mut now =
+            RaftMetrics::of(self.me.node_id, &self.engine, &self.budget, self.work.membership.clone());
+        (now.uncommitted_bytes, now.unapplied_bytes) = self.tail.undecided();
+        now.state_hash_mismatch = self.work.state_hashes.mismatch();
         self.metrics.send_if_modified(|before| {
             if *before == now {
                 return false;

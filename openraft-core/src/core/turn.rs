@@ -7,7 +7,7 @@ use super::RaftCore;
 use super::respond::Responder;
 use crate::message::{ClientWriteRequest, Notification, RaftMsg};
 use crate::pending::PendingWrite;
-use crate::{Fatal, ReadPolicy, WriteError};
+use crate::{Fatal, ReadPolicy, StateHashMismatch, WriteError, WriteLimit};
 
 /// What one turn took from the inboxes.
 struct Taken<C: RaftTypeConfig> {
@@ -102,6 +102,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 self.engine.handle_log_flushed(now, io);
             }
             Notification::Applied { log_id } => self.engine.handle_applied(now, log_id),
+            Notification::StateHashed { own } => {
+                let mismatch = self.work.state_hashes.note_own(own);
+                self.alarm(mismatch);
+            }
             Notification::SnapshotBuilt { result: Ok(meta) } => {
                 tracing::info!(id = %self.me.node_id, snapshot = %meta.snapshot_id, "snapshot built");
                 self.engine.handle_snapshot_built(now, meta.last_log_id);
@@ -140,7 +144,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             }
             RaftMsg::Heartbeat { request, tx } => {
                 let token = self.token(Responder::Heartbeat(tx));
+                let (vote, leader, state_hash) = (request.vote, request.from.node_id, request.state_hash);
                 self.engine.handle_heartbeat(now, token, request);
+                // Believed only of the leader that this node follows.
+                if let Some(leaders) = state_hash.filter(|_| self.engine.vote() == vote) {
+                    let mismatch = self.work.state_hashes.note_leaders(leader, leaders);
+                    self.alarm(mismatch);
+                }
             }
             RaftMsg::TimeoutNow { request, tx } => {
                 let token = self.token(Responder::TimeoutNow(tx));
@@ -253,6 +263,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         if batch.is_empty() {
             return Ok(());
         }
+        let batch = self.within_limits(batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
         let bytes: u64 = batch.iter().map(|write| write.weight).sum();
         match self.engine.propose(batch.len() as u64, bytes) {
             Err(NotProposed::Transferring { .. }) => {
@@ -282,6 +296,47 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 debug_assert_eq!(entries.weight(), bytes, "a write is held with its entry's weight");
                 self.execute(Some(&entries))
             }
+        }
+    }
+
+    /// Refuses what goes beyond the leader's limits of bytes under way.
+    fn within_limits(&self, batch: Vec<ClientWriteRequest<C>>) -> Vec<ClientWriteRequest<C>> {
+        if self.engine.role() != ServerState::Leader {
+            return batch;
+        }
+        self.note_decided();
+        let (mut uncommitted, unapplied) = self.tail.undecided();
+        let mut taken = Vec::with_capacity(batch.len());
+        for write in batch {
+            let refused = if unapplied > self.config.max_unapplied_bytes {
+                Some((WriteLimit::Unapplied, unapplied, self.config.max_unapplied_bytes))
+            } else if uncommitted > 0
+                && uncommitted.saturating_add(write.weight) > self.config.max_uncommitted_bytes
+            {
+                Some((WriteLimit::Uncommitted, uncommitted, self.config.max_uncommitted_bytes))
+            } else {
+                None
+            };
+            match refused {
+                Some((by, held, limit)) => {
+                    self.refuse_write(write, WriteError::Overloaded { by, held, limit });
+                }
+                None => {
+                    uncommitted = uncommitted.saturating_add(write.weight);
+                    taken.push(write);
+                }
+            }
+        }
+        taken
+    }
+
+    /// A state machine that is not deterministic is its author's to find; the node goes on.
+    fn alarm(&self, mismatch: Option<StateHashMismatch<C>>) {
+        if let Some(StateHashMismatch { index, own, leaders, leader }) = mismatch {
+            tracing::error!(
+                id = %self.me.node_id, %leader, index, own, leaders,
+                "the state machines differ although they applied the same entries: `apply` is not deterministic"
+            );
         }
     }
 
