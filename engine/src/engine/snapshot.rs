@@ -4,8 +4,14 @@ use super::append::Sender;
 use super::state::{Installing, Role, WaitingKind, no_membership};
 use super::{Engine, NUMBER_MAX};
 use crate::{
-    AppendResult, Command, LogId, LogIdOptionExt, Node, NodeId, SnapshotHeader, StoredMembership, Timestamp,
+    AppendResult, Command, LogId, LogIdOptionExt, Node, NodeId, SnapshotHeader, SnapshotMeta,
+    StoredMembership, Timestamp,
 };
+
+/// Whether one log can hold both, `earlier` first: indexes and leaders ascend together.
+fn precedes<NID: NodeId>(earlier: &LogId<NID>, later: &LogId<NID>) -> bool {
+    earlier == later || (earlier.index < later.index && earlier.leader_id <= later.leader_id)
+}
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Orders a snapshot of what is applied, unless one is being built or nothing was applied since the last one.
@@ -110,14 +116,15 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// A leader's snapshot has been received whole and is durable. Answers
     /// [`Reply::Snapshot`](crate::Reply::Snapshot) once it is installed, or at once if it is refused: an old vote, a
-    /// description that is none, or another install under way ("busy"). One that covers nothing new is matched.
+    /// description that is none or that contradicts what is committed here, or another install under way ("busy"). One
+    /// that covers nothing new is matched, and nothing is installed.
     pub fn handle_install_snapshot(&mut self, now: Timestamp, token: u64, header: SnapshotHeader<NID, N>) {
         let position = header.position;
         let Some(last) = header.meta.last_log_id else {
             return self.send_snapshot_reply(token, position, AppendResult::Refused);
         };
         let sound = header.meta.members().validate().is_ok()
-            && header.meta.membership.log_id.is_some_and(|stated| stated <= last)
+            && header.meta.membership.log_id.is_some_and(|stated| precedes(&stated, &last))
             && last.leader_id <= header.vote.leader_id()
             && last.index <= NUMBER_MAX;
         let sender = Sender { from: header.from, admitted: header.admitted, to: header.to };
@@ -130,6 +137,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if self.state.installing.is_some() {
             return self.send_snapshot_reply(token, position, AppendResult::Busy);
         }
+        if self.contradicts_commit(&header.meta) {
+            return self.send_snapshot_reply(token, position, AppendResult::Refused);
+        }
         if last.index < self.state.committed.next_index() {
             if last.index < self.state.lane.durable() {
                 let kind = WaitingKind::Snapshot { position, matched: last };
@@ -137,13 +147,25 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             }
             return self.send_snapshot_reply(token, position, AppendResult::Busy);
         }
-        if Some(last) < self.state.committed {
-            // It reaches further, but under an earlier leader than what is committed: no leader has such a log.
-            return self.send_snapshot_reply(token, position, AppendResult::Refused);
-        }
         let meta = header.meta;
         self.push(Command::InstallSnapshot { meta: meta.clone() });
         self.state.installing = Some(Installing { meta, token, position, vote: header.vote });
+    }
+
+    /// Whether a snapshot is of another history than what is committed here. Every leader's log holds what is committed
+    /// (paper, 5.4.3): it is a lie, or damage, or of another cluster.
+    fn contradicts_commit(&self, meta: &SnapshotMeta<NID, N>) -> bool {
+        let (Some(last), Some(committed)) = (meta.last_log_id, self.state.committed) else { return false };
+        if last.index <= committed.index {
+            return self.state.log.get(last.index).is_some_and(|held| held != last);
+        }
+        // It covers all that is committed here, so that its membership is the one known here to be committed, or a later.
+        let known = self.state.memberships.iter().rfind(|stored| stored.log_id <= Some(committed));
+        let stated = &meta.membership;
+        let older_membership = known.is_some_and(|known| {
+            known.log_id > stated.log_id || (known.log_id == stated.log_id && known != stated)
+        });
+        !precedes(&committed, &last) || older_membership
     }
 
     /// The snapshot ordered to be installed is durable, is the current one, and is the state machine's state. `false`:

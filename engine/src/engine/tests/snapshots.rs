@@ -158,3 +158,92 @@ fn appends_below_the_purge_are_matched_without_being_written() {
     assert_eq!(node.append_answer(token), Some(AppendResult::Matched(Some(at(2, 3)))));
     assert_eq!(node.engine.log_id_at(3), Some(LogId::new(2, 2, 3)));
 }
+
+#[test]
+fn a_snapshot_of_another_history_than_what_is_committed_is_refused() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[2, 2, 2]);
+    node.heartbeat(12, Some(at(2, 3)));
+    node.flush_all();
+    let stories = [
+        ("the same index of another term", at(1, 2), stated_at(at(1, 1), &[1, 2, 3])),
+        ("further on, but under an earlier leader", at(1, 9), stated_at(at(1, 1), &[1, 2, 3])),
+    ];
+    for (what, last, membership) in stories {
+        let token = node.snapshot(12, last, membership);
+        node.flush_all();
+        assert_eq!(node.snapshot_answer(token), Some(AppendResult::Refused), "{what}");
+    }
+    assert!(!node.orders.iter().any(|c| matches!(c, Command::InstallSnapshot { .. })));
+    let token = node.append(12, Some(at(2, 3)), &entries(4, &[12]), None);
+    node.flush_all();
+    assert_eq!(node.append_answer(token), Some(AppendResult::Matched(Some(at(12, 4)))), "and it goes on");
+}
+
+fn stated_at(log_id: LogId<u64>, ids: &[u64]) -> StoredMembership<u64, ()> {
+    StoredMembership::new(log_id, voters(ids))
+}
+
+#[test]
+fn a_snapshot_whose_membership_is_not_of_its_history_is_refused() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[2]);
+    let change = membership_entry(12, 2, voters(&[1, 2, 3, 4]));
+    node.append(12, Some(at(2, 1)), &[change], Some(at(12, 2)));
+    node.flush_all();
+    let stories = [
+        ("stated after its last entry", at(12, 9), stated_at(at(12, 10), &[1, 2, 3])),
+        ("stated by an earlier leader, and after it", at(12, 9), stated_at(at(2, 11), &[1, 2, 3])),
+        ("older than the one committed here", at(12, 9), stated_at(at(2, 1), &[1, 2, 3])),
+        ("another one at the same entry", at(12, 9), stated_at(at(12, 2), &[1, 2, 5])),
+    ];
+    for (what, last, membership) in stories {
+        let token = node.snapshot(12, last, membership);
+        node.flush_all();
+        assert_eq!(node.snapshot_answer(token), Some(AppendResult::Refused), "{what}");
+    }
+    assert!(node.engine.membership().membership.is_voter(&4));
+}
+
+#[test]
+fn a_stale_membership_does_not_outlive_the_installed_snapshot() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[2]);
+    // Of a leader whose entries were never committed.
+    node.append(12, Some(at(2, 1)), &[membership_entry(12, 2, voters(&[1, 2, 3, 9]))], None);
+    node.flush_all();
+    assert!(node.engine.membership().membership.is_voter(&9));
+    let token = node.snapshot(13, at(13, 6), stated_at(at(13, 4), &[1, 3, 4]));
+    node.flush();
+    node.engine.handle_snapshot_installed(true);
+    node.flush_all();
+    assert_eq!(node.snapshot_answer(token), Some(AppendResult::Matched(Some(at(13, 6)))));
+    assert_eq!(*node.engine.membership(), stated_at(at(13, 4), &[1, 3, 4]));
+    // A later change that is truncated again uncovers the snapshot's membership, not an older one.
+    node.append(13, Some(at(13, 6)), &[membership_entry(13, 7, voters(&[1, 3, 5]))], None);
+    node.append(14, Some(at(13, 6)), &entries(7, &[14]), None);
+    assert_eq!(*node.engine.membership(), stated_at(at(13, 4), &[1, 3, 4]));
+}
+
+#[test]
+fn a_snapshot_of_a_deposed_leader_is_not_taken() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[2]);
+    node.heartbeat(13, None);
+    let token = node.snapshot(12, at(2, 9), stated(7, &[1, 2, 3]));
+    node.flush_all();
+    assert_eq!(node.snapshot_answer(token), Some(AppendResult::HigherVote));
+    assert!(!node.orders.iter().any(|c| matches!(c, Command::InstallSnapshot { .. })));
+}
+
+#[test]
+fn a_snapshot_built_before_an_install_and_finished_after_it_changes_nothing() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[2, 2]);
+    node.heartbeat(12, Some(at(2, 2)));
+    node.apply();
+    assert!(node.engine.trigger_snapshot());
+    let token = node.snapshot(12, at(2, 9), stated(7, &[1, 2, 3, 4]));
+    node.engine.handle_snapshot_installed(true);
+    node.flush_all();
+    assert_eq!(node.snapshot_answer(token), Some(AppendResult::Matched(Some(at(2, 9)))));
+    node.engine.handle_snapshot_built(node.now, Some(at(2, 2)));
+    node.run();
+    assert_eq!((node.engine.snapshot(), node.engine.purged()), (Some(at(2, 9)), Some(at(2, 9))));
+    assert!(node.engine.membership().membership.is_voter(&4));
+}
