@@ -12,7 +12,7 @@
 //! - Inside: `start` begins and ends the tasks; `core` is the actor (`turn` takes and decides, `execute` carries out,
 //!   `respond` answers); `message` what reaches it, through the `gate` if a peer sent it; `pending` the writes under way;
 //!   `tail` the recent log in memory; `budget` the bytes held; `state_machine` the task that applies, in `batches`;
-//!   `state_hash` compares nodes.
+//!   `state_hash` compares nodes; `leadership` tells the application who leads.
 
 mod batches;
 mod budget;
@@ -21,6 +21,7 @@ mod core;
 mod error;
 pub mod formation;
 mod gate;
+mod leadership;
 mod membership;
 mod message;
 mod metrics;
@@ -39,6 +40,7 @@ pub use error::{
     ChangeMembershipError, Fatal, ForwardToLeader, InitializeError, ReadIndexError, StartError,
     TransferError, WriteError, WriteLimit,
 };
+pub use leadership::{LeadershipChange, LeadershipGuard};
 pub use message::WriteReply;
 pub use metrics::{FollowerMetrics, RaftMetrics, ServerState, Wait, WaitError};
 pub use openraft_replication::ReplicationConfig;

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::budget::Budget;
 use crate::gate::Gate;
+use crate::leadership::Hooks;
 use crate::message::{ClientWriteRequest, RaftMsg, ReadFailure};
 use crate::state_machine::StateMachineCommand;
 use crate::{
@@ -73,6 +74,8 @@ pub(crate) struct Shared<C: RaftTypeConfig> {
     pub(crate) metrics: watch::Receiver<RaftMetrics<C>>,
     /// Peers' messages that wait for the core.
     pub(crate) peer_messages: Arc<Gate>,
+    /// Who is told of changes of leadership.
+    pub(crate) hooks: Arc<Hooks<C>>,
     /// Why the core ended, once it has.
     pub(crate) fatal: Arc<OnceLock<Fatal>>,
 }

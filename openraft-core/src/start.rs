@@ -12,6 +12,7 @@ use crate::batches::Batches;
 use crate::budget::Budget;
 use crate::core::{Inboxes, RaftCore, Work};
 use crate::gate::Gate;
+use crate::leadership::Hooks;
 use crate::message::Notification;
 use crate::pending::PendingWrites;
 use crate::raft::Shared;
@@ -52,6 +53,7 @@ impl<C: RaftTypeConfig> Raft<C> {
             Arc::new(engine.membership().clone()),
         ));
         let (using, state_machine_done) = mpsc::channel(1);
+        let hooks = Hooks::new(using.clone());
         let reader = log.reader();
 
         let task = StateMachineTask {
@@ -82,6 +84,7 @@ impl<C: RaftTypeConfig> Raft<C> {
             factory: network,
             state_machine: state_machine_tx.clone(),
             metrics: metrics_tx,
+            hooks: hooks.clone(),
             io: Inboxes {
                 messages,
                 messages_tx: messages_tx.downgrade(),
@@ -101,6 +104,7 @@ impl<C: RaftTypeConfig> Raft<C> {
             state_machine: state_machine_tx.downgrade(),
             metrics,
             peer_messages: Gate::new(config.max_peer_messages),
+            hooks,
             fatal: fatal.clone(),
             config,
         };
@@ -196,7 +200,7 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl<C: RaftTypeConfig> RaftCore<C> {
-    /// Ends replication and the state machine's task, and waits for the latter.
+    /// Ends replication and the state machine's task, and waits for the latter and for what the hooks make of the end.
     async fn close(self) {
         let RaftCore { io, state_machine, work, log, reader, tail, metrics, .. } = self;
         let Inboxes { mut state_machine_done, messages, writes, notifications, .. } = io;

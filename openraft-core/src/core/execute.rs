@@ -11,6 +11,7 @@ use openraft_replication::{LeaderUpdate, ReplicationConfig, ReplicationContext, 
 
 use super::{Peer, RaftCore, Replicate, Replication};
 use crate::Fatal;
+use crate::leadership::Standing;
 use crate::message::{Notification, RaftMsg};
 use crate::state_machine::{CurrentSnapshot, StateMachineCommand};
 
@@ -22,6 +23,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
 
     /// As [`execute`](Self::execute); returns what the accepted part of `input` weighs.
     pub(super) fn execute_with(&mut self, input: Option<&EntryRange<C>>) -> Result<u64, Fatal> {
+        self.tell_hooks();
         let mut accepted = 0;
         for command in self.engine.take_commands() {
             match command {
@@ -87,6 +89,15 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             }
         }
         Ok(accepted)
+    }
+
+    /// After every call of the engine, so that nothing is missed that comes and goes within a turn.
+    fn tell_hooks(&mut self) {
+        let standing = Standing::of(&self.engine);
+        if standing != self.work.standing {
+            self.work.standing = standing;
+            self.hooks.tell(standing);
+        }
     }
 
     /// Entries become part of the log in memory, and of this turn's submission.

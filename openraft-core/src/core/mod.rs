@@ -18,6 +18,7 @@ use openraft_replication::{ReplicationHandle, ReplicationUpdate, Slot};
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
+use crate::leadership::{Hooks, Standing};
 use crate::message::{ClientWriteRequest, Notification, RaftMsg};
 use crate::pending::PendingWrites;
 use crate::state_hash::StateHashes;
@@ -41,6 +42,7 @@ pub(crate) struct RaftCore<C: RaftTypeConfig> {
     pub(crate) factory: Arc<dyn RaftNetworkFactory<C>>,
     pub(crate) state_machine: mpsc::UnboundedSender<StateMachineCommand<C>>,
     pub(crate) metrics: watch::Sender<RaftMetrics<C>>,
+    pub(crate) hooks: Arc<Hooks<C>>,
     pub(crate) io: Inboxes<C>,
     pub(crate) work: Work<C>,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Inboxes<C: RaftTypeConfig> {
     pub(crate) writes: mpsc::UnboundedReceiver<ClientWriteRequest<C>>,
     pub(crate) notifications: mpsc::UnboundedReceiver<Notification<C>>,
     pub(crate) notifications_tx: mpsc::UnboundedSender<Notification<C>>,
-    /// Closes when the state machine's task is gone, and with it whoever built a snapshot.
+    /// Closes when the state machine's task is gone, and with it whoever built a snapshot, and every hook was told.
     pub(crate) state_machine_done: mpsc::Receiver<Infallible>,
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Work<C: RaftTypeConfig> {
     networks: BTreeMap<C::NodeId, Peer<C>>,
     /// The membership last published.
     membership: Arc<StoredMembershipOf<C>>,
+    /// What hooks were told last.
+    standing: Standing<C>,
     /// What is known of state hashes.
     state_hashes: StateHashes<C>,
     /// Set when the node is to stop: no new writes, and gone by then at the latest.
@@ -137,6 +141,7 @@ impl<C: RaftTypeConfig> Work<C> {
             replications: BTreeMap::new(),
             networks: BTreeMap::new(),
             membership: Arc::new(membership),
+            standing: Standing::default(),
             state_hashes: StateHashes::default(),
             stopping: None,
         }

@@ -160,6 +160,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
 
     /// The end: whoever waits is told why.
     pub(crate) fn publish_end(&mut self, fatal: &Fatal) {
+        self.hooks.end();
         self.metrics.send_modify(|metrics| {
             metrics.fatal = Some(fatal.clone());
             metrics.current_leader = None;
