@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     EntryRange, Env, IoFlushed, LogIdOf, LogState, RaftLogReader, RaftLogStorage, RaftTypeConfig, ReadError,
-    StorageError, VoteOf,
+    SavedVoteOf, StorageError,
 };
 
 /// The greatest weight of appends merged into one, in bytes: bounds how long the first waits for the last.
@@ -40,11 +40,11 @@ pub trait SimpleLogStore<C: RaftTypeConfig>: Send + 'static {
     /// As [`RaftLogReader::read`].
     async fn read(&mut self, indexes: Range<u64>, max_bytes: u64) -> Result<EntryRange<C>, ReadError>;
 
-    /// Replaces the vote. Durable on return.
+    /// Replaces the vote, and what may be promised under it, as one. Durable on return.
     ///
     /// # Errors
     /// If it could not be made durable.
-    async fn save_vote(&mut self, vote: VoteOf<C>) -> Result<(), StorageError>;
+    async fn save_vote(&mut self, vote: SavedVoteOf<C>) -> Result<(), StorageError>;
 
     /// Appends entries, at least one, which follow the last one without a gap. Durable on return.
     ///
@@ -97,7 +97,7 @@ enum Request<C: RaftTypeConfig> {
 
 /// Every write but an append.
 enum Write<C: RaftTypeConfig> {
-    SaveVote(VoteOf<C>),
+    SaveVote(SavedVoteOf<C>),
     Truncate(u64),
     Purge(LogIdOf<C>),
 }
@@ -144,7 +144,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for Durable<C> {
         Arc::new(Reader { requests: self.requests.clone() })
     }
 
-    fn save_vote(&self, vote: VoteOf<C>, flushed: IoFlushed) {
+    fn save_vote(&self, vote: SavedVoteOf<C>, flushed: IoFlushed) {
         self.submit(Request::Write(Write::SaveVote(vote), flushed));
     }
 

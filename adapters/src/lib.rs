@@ -39,6 +39,6 @@ pub use runtime::{Clock, Elapsed, Env, Spawn, TaskHandle};
 pub use state_machine::{RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotSink, SnapshotSource};
 pub use storage::{IoFlushed, LogState, RaftLogReader, RaftLogStorage};
 pub use type_config::{
-    AppData, AppReply, LogIdOf, MembershipOf, RaftTypeConfig, ReplicaOf, SnapshotHeaderOf, SnapshotMetaOf,
-    SnapshotReplyOf, StoredMembershipOf, VoteOf,
+    AppData, AppReply, LogIdOf, MembershipOf, RaftTypeConfig, ReplicaOf, SavedVoteOf, SnapshotHeaderOf,
+    SnapshotMetaOf, SnapshotReplyOf, StoredMembershipOf, VoteOf,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{EntryRange, LogIdOf, RaftTypeConfig, ReadError, StorageError, StoredMembershipOf, VoteOf};
+use crate::{EntryRange, LogIdOf, RaftTypeConfig, ReadError, SavedVoteOf, StorageError, StoredMembershipOf};
 
 /// The completion of one submission. Fire it with [`done`](IoFlushed::done) once the write is durable, or with what
 /// went wrong.
@@ -53,8 +53,8 @@ impl fmt::Debug for IoFlushed {
 /// What a log store holds when it is opened, readable without a scan of the log.
 #[derive(Clone, Debug)]
 pub struct LogState<C: RaftTypeConfig> {
-    /// The last vote saved, or the default.
-    pub vote: VoteOf<C>,
+    /// The last vote saved, with what may have been promised under it, or the default.
+    pub vote: SavedVoteOf<C>,
     /// The last entry that was purged; the log begins after it.
     pub purged: Option<LogIdOf<C>>,
     /// The last entry, or `purged` if there is none after it.
@@ -73,7 +73,7 @@ pub struct LogState<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Default for LogState<C> {
     fn default() -> Self {
         Self {
-            vote: VoteOf::<C>::default(),
+            vote: SavedVoteOf::<C>::default(),
             purged: None,
             last_log_id: None,
             leader_starts: Vec::new(),
@@ -121,8 +121,8 @@ pub trait RaftLogStorage<C: RaftTypeConfig>: Send + Sync + 'static {
     /// A reader of this log.
     fn reader(&self) -> Arc<dyn RaftLogReader<C>>;
 
-    /// Replaces the vote.
-    fn save_vote(&self, vote: VoteOf<C>, flushed: IoFlushed);
+    /// Replaces the vote, and what may be promised under it: one record, which a crash keeps or loses whole.
+    fn save_vote(&self, vote: SavedVoteOf<C>, flushed: IoFlushed);
 
     /// Appends entries, which follow the last one without a gap.
     fn append(&self, entries: EntryRange<C>, flushed: IoFlushed);

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use openraft_engine::{
-    LogId, Membership, Node, NodeId, Replica, SnapshotHeader, SnapshotMeta, SnapshotReply, StoredMembership,
-    Vote,
+    LogId, Membership, Node, NodeId, Replica, SavedVote, SnapshotHeader, SnapshotMeta, SnapshotReply,
+    StoredMembership, Vote,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +34,8 @@ pub trait RaftTypeConfig: Copy + Debug + Default + Eq + Ord + Hash + Send + Sync
 pub type LogIdOf<C> = LogId<<C as RaftTypeConfig>::NodeId>;
 /// The vote type of `C`.
 pub type VoteOf<C> = Vote<<C as RaftTypeConfig>::NodeId>;
+/// The stored form of a vote of `C`.
+pub type SavedVoteOf<C> = SavedVote<<C as RaftTypeConfig>::NodeId>;
 /// The replica identity type of `C`.
 pub type ReplicaOf<C> = Replica<<C as RaftTypeConfig>::NodeId>;
 /// The membership type of `C`.

@@ -6,6 +6,7 @@
 //! Nothing needs to be held back: the engine emits what depends on another lane only when it has been told.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,9 @@ pub enum Command<NID: NodeId, N: Node> {
         io: u64,
         /// What to save.
         vote: Vote<NID>,
+        /// To be saved with it, as one: the longest promise that may be given under it, see
+        /// [`SavedVote`](crate::SavedVote).
+        promise_cap: Duration,
     },
     /// Log lane: append these of the entries just handed in, proposed or received, as write `io`. They become part of
     /// the log in memory at once.

@@ -46,4 +46,4 @@ pub use message::{
 pub use node::{BasicNode, ClusterId, InitialNodes, Node, NodeId, Replica, StoreId};
 pub use progress::{Aim, AppendPlan, Progress, ProgressState, ProgressWindows, ReplyEffect, UntruthfulReply};
 pub use time::Timestamp;
-pub use vote::Vote;
+pub use vote::{SavedVote, Vote};

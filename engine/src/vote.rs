@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,23 @@ impl<NID: Ord> PartialOrd for Vote<NID> {
 impl<NID: fmt::Display> fmt::Display for Vote<NID> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "T{}-N{}{}", self.term, self.node_id, if self.committed { "+" } else { "" })
+    }
+}
+
+/// A vote as it is stored: with it stands, in one record, for how long its node may have promised a leader under it to
+/// vote for nobody else. A node that starts anew remembers no promise, so it waits that long before it votes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SavedVote<NID> {
+    /// The vote.
+    pub vote: Vote<NID>,
+    /// The longest promise that may be given under it.
+    pub promise_cap: Duration,
+}
+
+impl<NID> From<Vote<NID>> for SavedVote<NID> {
+    /// A vote under which nothing may be promised.
+    fn from(vote: Vote<NID>) -> Self {
+        Self { vote, promise_cap: Duration::ZERO }
     }
 }
 

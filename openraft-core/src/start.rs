@@ -135,7 +135,8 @@ async fn recover<C: RaftTypeConfig>(
         });
     }
     Ok(RestartState {
-        vote: found.vote,
+        vote: found.vote.vote,
+        promise_cap: found.vote.promise_cap,
         purged: found.purged,
         last_log_id: found.last_log_id,
         leader_starts: found.leader_starts,

@@ -27,7 +27,7 @@ async fn main() {
     let first = log.log_state().await.expect("the log is readable").last_log_id.map_or(0, |id| id.index + 1);
 
     eprintln!("---- vote");
-    flushed(|io| log.save_vote(Vote::new(1, 1), io)).await.expect("durable");
+    flushed(|io| log.save_vote(Vote::new(1, 1).into(), io)).await.expect("durable");
     eprintln!("---- one entry of 128 bytes");
     flushed(|io| log.append(run(first, 1, 128), io)).await.expect("durable");
     eprintln!("---- a hundred entries of 128 bytes");
@@ -36,7 +36,7 @@ async fn main() {
     for n in 0..10 {
         log.append(run(first + 101 + n, 1, 128), openraft_adapters::IoFlushed::new(|_| {}));
     }
-    flushed(|io| log.save_vote(Vote::new(2, 1), io)).await.expect("durable");
+    flushed(|io| log.save_vote(Vote::new(2, 1).into(), io)).await.expect("durable");
     eprintln!("---- one entry of 1 MiB");
     flushed(|io| log.append(run(first + 111, 1, 1 << 20), io)).await.expect("durable");
     eprintln!("---- purge");

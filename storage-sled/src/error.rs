@@ -47,7 +47,7 @@ pub enum OpenError {
         found: String,
     },
     /// A newer version of this library wrote it.
-    #[error("{} was written in format {found}, and this version knows formats up to {known}: run the newer version \
+    #[error("{} was written in format {found}, and this version knows format {known}: run the newer version \
              that wrote it", dir.display())]
     Newer {
         /// The directory.
@@ -55,6 +55,17 @@ pub enum OpenError {
         /// The format found.
         found: u32,
         /// The newest format this version knows.
+        known: u32,
+    },
+    /// A version of this library from before the first release wrote it.
+    #[error("{} was written in format {found}, and this version knows only format {known}: take the data out with the \
+             version that wrote it", dir.display())]
+    Older {
+        /// The directory.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The format this version knows.
         known: u32,
     },
     /// It belongs to another node.

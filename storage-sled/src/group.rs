@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use openraft_adapters::engine::{LogIdOptionExt, RaftEntry};
-use openraft_adapters::{EntryRange, LogIdOf, RaftTypeConfig, StorageError, VoteOf};
+use openraft_adapters::{EntryRange, LogIdOf, RaftTypeConfig, SavedVoteOf, StorageError};
 use serde::{Deserialize, Serialize};
 
 use crate::format::{self, Damage};
@@ -46,7 +46,7 @@ impl WriteSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub(crate) struct Head<C: RaftTypeConfig> {
-    pub(crate) vote: VoteOf<C>,
+    pub(crate) vote: SavedVoteOf<C>,
     pub(crate) purged: Option<LogIdOf<C>>,
     /// The last entry, or `purged` if there is none after it.
     pub(crate) last: Option<LogIdOf<C>>,
@@ -58,7 +58,7 @@ pub(crate) struct Head<C: RaftTypeConfig> {
 
 impl<C: RaftTypeConfig> Default for Head<C> {
     fn default() -> Self {
-        Self { vote: VoteOf::<C>::default(), purged: None, last: None, committed: None, log_bytes: 0 }
+        Self { vote: SavedVoteOf::<C>::default(), purged: None, last: None, committed: None, log_bytes: 0 }
     }
 }
 
@@ -139,7 +139,7 @@ impl<C: RaftTypeConfig> Group<C> {
         Ok((loaded, stale, garbage))
     }
 
-    pub(crate) fn save_vote(&mut self, vote: VoteOf<C>) {
+    pub(crate) fn save_vote(&mut self, vote: SavedVoteOf<C>) {
         self.head.vote = vote;
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use openraft_adapters::engine::LogIdOptionExt;
 use openraft_adapters::{
     EntryRange, IoFlushed, LogIdOf, LogState, MembershipOf, RaftLogReader, RaftLogStorage, RaftTypeConfig,
-    ReadError, StorageError, StoredMembershipOf, VoteOf,
+    ReadError, SavedVoteOf, StorageError, StoredMembershipOf,
 };
 
 use crate::format::{self, Damage};
@@ -57,7 +57,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for SledLog<C> {
         Arc::new(SledReader { handle: self.handle.clone(), group: self.group, view })
     }
 
-    fn save_vote(&self, vote: VoteOf<C>, flushed: IoFlushed) {
+    fn save_vote(&self, vote: SavedVoteOf<C>, flushed: IoFlushed) {
         self.submit(Work::Vote(vote), Some(flushed));
     }
 

@@ -51,8 +51,12 @@ impl Marker {
                 .map_err(|_| OpenError::damaged(dir, format!("{name:?} in the file {FILE} is not a number")))
         };
         let found = number("format")?;
-        if found > u32::from(FORMAT) {
-            return Err(OpenError::Newer { dir: dir.to_owned(), found, known: u32::from(FORMAT) });
+        let known = u32::from(FORMAT);
+        if found > known {
+            return Err(OpenError::Newer { dir: dir.to_owned(), found, known });
+        }
+        if found < known {
+            return Err(OpenError::Older { dir: dir.to_owned(), found, known });
         }
         Ok(Some(Self {
             complete: value("state")? == "complete",

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use openraft_adapters::{EntryRange, IoFlushed, LogIdOf, RaftTypeConfig, StorageError, VoteOf};
+use openraft_adapters::{EntryRange, IoFlushed, LogIdOf, RaftTypeConfig, SavedVoteOf, StorageError};
 use tokio::sync::oneshot;
 
 /// One key and its new value, or `None` to remove it.
@@ -11,7 +11,7 @@ pub(crate) type Write = (Vec<u8>, Option<Vec<u8>>);
 
 /// What is to be done.
 pub(crate) enum Work<C: RaftTypeConfig> {
-    Vote(VoteOf<C>),
+    Vote(SavedVoteOf<C>),
     Append(EntryRange<C>),
     Truncate(u64),
     Purge(LogIdOf<C>),

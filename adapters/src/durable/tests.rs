@@ -58,8 +58,8 @@ impl SimpleLogStore<T> for Toy {
         self.store.reader().read(indexes, max_bytes).await
     }
 
-    async fn save_vote(&mut self, vote: VoteOf<T>) -> Result<(), StorageError> {
-        self.call(format!("vote {vote}")).await?;
+    async fn save_vote(&mut self, vote: SavedVoteOf<T>) -> Result<(), StorageError> {
+        self.call(format!("vote {}", vote.vote)).await?;
         flushed(|io| self.store.save_vote(vote, io)).await
     }
 
@@ -148,7 +148,7 @@ async fn appends_that_wait_for_one_another_become_one_call_and_keep_their_comple
         completions.push(next);
     }
     store.save_committed(LogId::new(1, 1, 0));
-    let mut vote = Box::pin(flushed(|io| store.save_vote(Vote::new(1, 1), io)));
+    let mut vote = Box::pin(flushed(|io| store.save_vote(Vote::new(1, 1).into(), io)));
     assert!(futures::poll!(&mut vote).is_pending());
     let mut last = Box::pin(flushed(|io| store.append(blanks(4..5), io)));
     assert!(futures::poll!(&mut last).is_pending());
@@ -176,7 +176,7 @@ async fn a_failed_write_fails_all_that_follows_and_calls_the_store_no_more() {
     let error = flushed(|io| store.truncate(1, io)).await.unwrap_err();
     *control.breaks_at.lock().unwrap() = None;
     assert_eq!(flushed(|io| store.append(blanks(1..2), io)).await, Err(error.clone()));
-    assert_eq!(flushed(|io| store.save_vote(Vote::new(1, 1), io)).await, Err(error.clone()));
+    assert_eq!(flushed(|io| store.save_vote(Vote::new(1, 1).into(), io)).await, Err(error.clone()));
     let read = store.reader().read(0..1, 0).await;
     assert_eq!(read.err(), Some(ReadError::Storage(error)));
     assert_eq!(control.calls.lock().unwrap().len(), 2);
@@ -186,8 +186,8 @@ async fn a_failed_write_fails_all_that_follows_and_calls_the_store_no_more() {
 async fn a_store_that_panics_fails_its_writes_and_reads_instead_of_leaving_them_waiting() {
     let (store, control) = open();
     *control.breaks_at.lock().unwrap() = Some("panic vote T1-N1".to_owned());
-    assert!(flushed(|io| store.save_vote(Vote::new(1, 1), io)).await.is_err());
-    assert!(flushed(|io| store.save_vote(Vote::new(2, 1), io)).await.is_err());
+    assert!(flushed(|io| store.save_vote(Vote::new(1, 1).into(), io)).await.is_err());
+    assert!(flushed(|io| store.save_vote(Vote::new(2, 1).into(), io)).await.is_err());
     assert!(store.reader().read(0..1, 0).await.is_err());
     assert!(store.log_state().await.is_err());
     store.closed().await;

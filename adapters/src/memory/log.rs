@@ -6,12 +6,12 @@ use std::ops::Range;
 use openraft_engine::{LogIdOptionExt, RaftEntry};
 
 use crate::{
-    EntryRange, LogIdOf, LogState, RaftTypeConfig, ReadError, StorageError, StoredMembershipOf, VoteOf,
+    EntryRange, LogIdOf, LogState, RaftTypeConfig, ReadError, SavedVoteOf, StorageError, StoredMembershipOf,
 };
 
 /// One write to the log.
 pub(super) enum Submission<C: RaftTypeConfig> {
-    SaveVote(VoteOf<C>),
+    SaveVote(SavedVoteOf<C>),
     Append(EntryRange<C>),
     Truncate(u64),
     Purge(LogIdOf<C>),
@@ -19,7 +19,7 @@ pub(super) enum Submission<C: RaftTypeConfig> {
 
 /// What a log holds. Entries stay in the ranges in which they came; cutting a range copies no entry.
 pub(super) struct Log<C: RaftTypeConfig> {
-    vote: VoteOf<C>,
+    vote: SavedVoteOf<C>,
     purged: Option<LogIdOf<C>>,
     /// Ascending and without gaps, beginning after `purged`; none is empty.
     parts: VecDeque<EntryRange<C>>,
@@ -33,7 +33,7 @@ pub(super) struct Log<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Default for Log<C> {
     fn default() -> Self {
         Self {
-            vote: VoteOf::<C>::default(),
+            vote: SavedVoteOf::<C>::default(),
             purged: None,
             parts: VecDeque::new(),
             leader_starts: VecDeque::new(),

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::log::{Log, Submission};
 use crate::{
     EntryRange, IoFlushed, LogIdOf, LogState, RaftLogReader, RaftLogStorage, RaftTypeConfig, ReadError,
-    StorageError, VoteOf,
+    SavedVoteOf, StorageError,
 };
 
 /// What survives when a [`MemLogStore`] is dropped. A cheap handle; clones are the same disk.
@@ -27,11 +27,11 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let disk = MemDisk::<T>::held();
 /// let store = disk.open();
-/// store.save_vote(Vote::new(1, 7), IoFlushed::new(|_| ()));
-/// store.save_vote(Vote::new(2, 8), IoFlushed::new(|_| ()));
+/// store.save_vote(Vote::new(1, 7).into(), IoFlushed::new(|_| ()));
+/// store.save_vote(Vote::new(2, 8).into(), IoFlushed::new(|_| ()));
 /// disk.flush(1);
 /// disk.crash(0);
-/// assert_eq!(disk.open().log_state().await.unwrap().vote, Vote::new(1, 7));
+/// assert_eq!(disk.open().log_state().await.unwrap().vote.vote, Vote::new(1, 7));
 /// # }
 /// ```
 pub struct MemDisk<C: RaftTypeConfig> {
@@ -289,7 +289,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for MemLogStore<C> {
         Arc::new(MemLogReader { shared: self.shared.clone(), life: self.life })
     }
 
-    fn save_vote(&self, vote: VoteOf<C>, flushed: IoFlushed) {
+    fn save_vote(&self, vote: SavedVoteOf<C>, flushed: IoFlushed) {
         self.submit(Submission::SaveVote(vote), flushed);
     }
 

@@ -86,13 +86,13 @@ fn submit_six(store: &dyn RaftLogStorage<T>) -> Arc<Mutex<Vec<u64>>> {
             }
         })
     };
-    store.save_vote(Vote::new(1, 1), io(1));
+    store.save_vote(Vote::new(1, 1).into(), io(1));
     store.append(blanks(1, 0..6), io(2));
     store.truncate(4, io(3));
     store.save_committed(LogId::new(1, 1, 3));
     store.append(blanks(2, 4..9), io(4));
     store.purge(LogId::new(1, 1, 1), io(5));
-    store.save_vote(Vote::new(3, 2), io(6));
+    store.save_vote(Vote::new(3, 2).into(), io(6));
     completed
 }
 
@@ -102,7 +102,7 @@ async fn summary(store: &dyn RaftLogStorage<T>) -> String {
     let show = |id: Option<LogId<u64>>| id.map_or("none".to_owned(), |id| id.to_string());
     format!(
         "{} purged {} last {} hint {}",
-        state.vote,
+        state.vote.vote,
         show(state.purged),
         show(state.last_log_id),
         show(state.committed)
@@ -144,12 +144,12 @@ async fn a_store_from_before_a_crash_can_neither_write_nor_read() {
         old.append(blanks(1, 0..2), IoFlushed::new(|_| ()));
         disk.flush_all();
         let new = disk.open();
-        assert!(flushed(|io| old.save_vote(Vote::new(9, 9), io)).await.is_err());
+        assert!(flushed(|io| old.save_vote(Vote::new(9, 9).into(), io)).await.is_err());
         assert!(matches!(reader.read(0..1, 0).await, Err(ReadError::Storage(_))));
         assert!(old.log_state().await.is_err());
         old.save_committed(LogId::new(1, 1, 0));
         let vote = flushed(|io| {
-            new.save_vote(Vote::new(2, 2), io);
+            new.save_vote(Vote::new(2, 2).into(), io);
             disk.flush_all();
         });
         vote.await.unwrap();
@@ -166,7 +166,7 @@ async fn a_broken_disk_fails_all_writes_until_the_store_is_opened_anew() {
     disk.fail("the head fell off");
     assert_eq!(disk.flush_all(), 0);
     assert_eq!(*completed.lock().unwrap(), [1, 2]);
-    let error = flushed(|io| store.save_vote(Vote::new(9, 9), io)).await.unwrap_err();
+    let error = flushed(|io| store.save_vote(Vote::new(9, 9).into(), io)).await.unwrap_err();
     assert!(error.to_string().contains("the head fell off"), "{error}");
     assert_eq!(summary(&*disk.open()).await, "T1-N1 purged none last T1-N1-5 hint none");
 }
@@ -181,7 +181,7 @@ async fn a_write_that_the_contract_forbids_is_refused_and_poisons_the_store() {
         flushed(|io| store.append(blanks(1, 0..4), io)).await.unwrap();
         flushed(|io| store.purge(LogId::new(1, 1, 1), io)).await.unwrap();
         assert!(flushed(|io| write(&*store, io)).await.is_err());
-        assert!(flushed(|io| store.save_vote(Vote::new(1, 1), io)).await.is_err());
+        assert!(flushed(|io| store.save_vote(Vote::new(1, 1).into(), io)).await.is_err());
         assert_eq!(summary(&*disk.open()).await, "T0-N0 purged T1-N1-1 last T1-N1-3 hint none");
     }
 }
@@ -200,8 +200,8 @@ async fn a_completion_may_submit_the_next_write() {
     for disk in [MemDisk::<T>::new(), MemDisk::held()] {
         let store = disk.open();
         let next = store.clone();
-        let first = IoFlushed::new(move |_| next.save_vote(Vote::new(2, 2), IoFlushed::new(|_| ())));
-        store.save_vote(Vote::new(1, 1), first);
+        let first = IoFlushed::new(move |_| next.save_vote(Vote::new(2, 2).into(), IoFlushed::new(|_| ())));
+        store.save_vote(Vote::new(1, 1).into(), first);
         while disk.flush_all() > 0 {}
         assert_eq!(summary(&*disk.open()).await, "T2-N2 purged none last none hint none");
     }

@@ -20,7 +20,7 @@ use crate::{IoFlushed, StorageError};
 /// # use openraft_adapters::{RaftLogStorage, engine::Vote, memory::MemDisk, suite::flushed};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let store = MemDisk::<T>::new().open();
-/// flushed(|io| store.save_vote(Vote::new(1, 7), io)).await.unwrap();
+/// flushed(|io| store.save_vote(Vote::new(1, 7).into(), io)).await.unwrap();
 /// # }
 /// ```
 ///

@@ -10,7 +10,8 @@ use futures::FutureExt;
 use super::log_store::{self, LogStoreHarness};
 use crate::memory::{MemDisk, MemLogStore};
 use crate::{
-    EntryRange, IoFlushed, LogIdOf, LogState, RaftLogReader, RaftLogStorage, ReadError, StorageError, VoteOf,
+    EntryRange, IoFlushed, LogIdOf, LogState, RaftLogReader, RaftLogStorage, ReadError, SavedVoteOf,
+    StorageError,
 };
 
 crate::declare_raft_types!(T: D = Vec<u8>);
@@ -65,7 +66,7 @@ impl RaftLogStorage<T> for Flawed {
     async fn log_state(&self) -> Result<LogState<T>, StorageError> {
         let mut state = self.inner.log_state().await?;
         match self.flaw {
-            Flaw::ForgetsTheVoteOnReopen => state.vote = VoteOf::<T>::default(),
+            Flaw::ForgetsTheVoteOnReopen => state.vote = SavedVoteOf::<T>::default(),
             Flaw::ShowsOneMembership => state.memberships.truncate(1),
             Flaw::ShowsNoLeaderStarts => state.leader_starts.clear(),
             Flaw::ForgetsTheHint => state.committed = None,
@@ -78,7 +79,7 @@ impl RaftLogStorage<T> for Flawed {
         Arc::new(FlawedReader { inner: self.inner.reader(), flaw: self.flaw })
     }
 
-    fn save_vote(&self, vote: VoteOf<T>, io: IoFlushed) {
+    fn save_vote(&self, vote: SavedVoteOf<T>, io: IoFlushed) {
         self.inner.save_vote(vote, self.io(io));
     }
 

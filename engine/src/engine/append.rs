@@ -13,8 +13,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub fn handle_heartbeat(&mut self, now: Timestamp, token: u64, request: HeartbeatRequest<NID>) {
         let sender = Sender { from: request.from, admitted: request.admitted, to: request.to };
         if !self.accept_leader(now, &sender, request.vote) {
-            return self.send_heartbeat_reply(token, request.position, false);
+            return self.send_heartbeat_reply(token, request.position, None);
         }
+        let promised = self.give_promise(now, request.promise);
         // The leader has seen that our log equals its own up to what it states here, unless it was lost since.
         // While a snapshot is being installed nothing moves under it: a later heartbeat says the same.
         if self.state.installing.is_none() {
@@ -23,7 +24,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.respond_when_durable(
             self.state.vote_io,
             token,
-            WaitingKind::Heartbeat { position: request.position },
+            WaitingKind::Heartbeat { position: request.position, promised },
         );
     }
 
@@ -45,34 +46,36 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let position = header.position;
         let sender = Sender::of_append(&header);
         if !self.listens_to(&sender) {
-            return self.send_append_reply(token, position, AppendResult::Refused);
+            return self.refuse_append(token, position, AppendResult::Refused);
         }
         if !well_formed(&header, entries.clone()) {
-            return self.send_append_reply(token, position, AppendResult::Refused);
+            return self.refuse_append(token, position, AppendResult::Refused);
         }
         if !self.accept_leader(now, &sender, header.vote) {
-            return self.send_append_reply(token, position, AppendResult::HigherVote);
+            return self.refuse_append(token, position, AppendResult::HigherVote);
         }
+        let promised = self.give_promise(now, header.promise);
         if self.state.installing.is_some() {
-            return self.send_append_reply(token, position, AppendResult::Busy);
+            let promised = self.binding_at_once(promised);
+            return self.send_append_reply(token, position, AppendResult::Busy, promised);
         }
         if let Some(prev) = header.prev_log_id
             && !self.matches(&prev)
         {
             if prev.index < self.state.committed.next_index() {
                 // What is committed is in every leader's log (paper, 5.4.3): this one lies, or the data is damaged.
-                return self.send_append_reply(token, position, AppendResult::Refused);
+                return self.refuse_append(token, position, AppendResult::Refused);
             }
             let hint = self.state.log.conflict_hint(prev);
             return self.respond_when_durable(
                 self.state.vote_io,
                 token,
-                WaitingKind::Conflict { position, hint },
+                WaitingKind::Conflict { position, hint, promised },
             );
         }
         let matched = entries.clone().last().map(RaftEntry::log_id).or(header.prev_log_id);
         if !self.take_entries(entries) {
-            return self.send_append_reply(token, position, AppendResult::Refused);
+            return self.refuse_append(token, position, AppendResult::Refused);
         }
         self.settle_election_deadline(now);
         if let Some(matched) = matched {
@@ -82,20 +85,21 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         let durable = matched.next_index() <= self.state.lane.durable();
         let io = if durable { self.state.vote_io } else { self.state.lane.submitted() };
-        self.respond_when_durable(io, token, WaitingKind::Append { position, matched });
+        self.respond_when_durable(io, token, WaitingKind::Append { position, matched, promised });
     }
 
     /// A leader's message was refused for want of memory: it still is a message of the leader. Answers "busy".
     pub fn handle_append_refused_busy(&mut self, now: Timestamp, token: u64, header: AppendHeader<NID>) {
         let sender = Sender::of_append(&header);
-        let result = if !self.listens_to(&sender) {
-            AppendResult::Refused
-        } else if self.accept_leader(now, &sender, header.vote) {
-            AppendResult::Busy
-        } else {
-            AppendResult::HigherVote
-        };
-        self.send_append_reply(token, header.position, result);
+        if !self.listens_to(&sender) {
+            return self.refuse_append(token, header.position, AppendResult::Refused);
+        }
+        if !self.accept_leader(now, &sender, header.vote) {
+            return self.refuse_append(token, header.position, AppendResult::HigherVote);
+        }
+        let promised = self.give_promise(now, header.promise);
+        let promised = self.binding_at_once(promised);
+        self.send_append_reply(token, header.position, AppendResult::Busy, promised);
     }
 
     /// Whether a leader's message is for this store, from a store that the own log does not contradict.

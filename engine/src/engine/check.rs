@@ -71,6 +71,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             }
             Role::Follower => {}
         }
+        if state.promised {
+            assert!(
+                matches!(state.role, Role::Follower),
+                "campaigns or leads with a promise to another given under {}",
+                state.vote
+            );
+            assert!(self.timing.promise_end.is_some(), "a promise without an end");
+        }
         assert!(
             state.waiting_replies.iter().all(|waiting| waiting.io > state.lane.flushed()),
             "an answer waits for a write that is durable"

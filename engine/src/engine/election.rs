@@ -14,21 +14,21 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Nothing is promised and nothing written: a node that cannot win raises no term, its own or others'.
     pub(super) fn seek_election(&mut self, now: Timestamp) {
         if !self.config.pre_vote || self.is_lone_voter() {
-            return self.campaign(now);
+            return self.campaign(now, None);
         }
         let Some(vote) = self.next_vote(now) else { return };
         self.state.role =
             Role::PreCandidate(PreCandidate { vote, answers: BTreeMap::from([(self.id(), true)]) });
-        self.send_vote_requests(vote, true);
+        self.send_vote_requests(vote, true, None);
     }
 
     /// Begins an election: a new term, a vote for oneself, and a timeout drawn anew.
     ///
     /// No request leaves before the vote is durable, and with it, since the log lane is in order, every entry that the
-    /// request advertises.
-    pub(super) fn campaign(&mut self, now: Timestamp) {
+    /// request advertises. `deposes` is the vote of the leader that ordered it, if one did.
+    pub(super) fn campaign(&mut self, now: Timestamp, deposes: Option<Vote<NID>>) {
         let Some(vote) = self.next_vote(now) else { return };
-        self.state.role = Role::Candidate(Candidate { asked: false, answers: BTreeMap::new() });
+        self.state.role = Role::Candidate(Candidate { asked: false, deposes, answers: BTreeMap::new() });
         self.save_vote(vote);
     }
 
@@ -39,6 +39,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return None;
         }
         self.timing.arm_election(&self.config, now);
+        if self.promise_stands(now) {
+            // Only a timer that was skipped, or the quiet period of a restart, can be that early.
+            self.timing.election = self.timing.promise_end;
+            return None;
+        }
         if self.state.installing.is_some() {
             // The log is about to be replaced: what it would advertise is not what it will hold.
             return None;
@@ -64,18 +69,19 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
         candidate.asked = true;
         candidate.answers.insert(me, true);
-        self.send_vote_requests(self.state.vote, false);
+        let deposes = candidate.deposes;
+        self.send_vote_requests(self.state.vote, false, deposes);
         self.count_votes(now);
     }
 
-    fn send_vote_requests(&mut self, vote: Vote<NID>, pre_vote: bool) {
+    fn send_vote_requests(&mut self, vote: Vote<NID>, pre_vote: bool, deposes: Option<Vote<NID>>) {
         let request = VoteRequest {
             from: self.config.replica,
             admitted: self.admitted(),
             pre_vote,
             vote,
             last_log_id: self.state.log.last(),
-            deposes: None,
+            deposes,
         };
         let me = self.id();
         let membership = &self.state.membership().membership;
@@ -96,7 +102,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Who was removed, and cannot know it from its own log, is told so: only a committed membership says that, and only
     /// to a log that ends before it. A log that reaches further may be needed (thesis 4.2.2), and is judged as usual.
     ///
-    /// A pre-vote is judged alike, but changes nothing, and is refused besides while the leader is heard of.
+    /// While a promise to a leader stands, or this node leads and a quorum is with it, every request is refused, and the
+    /// own vote stays as it is, unless that leader itself has ordered the campaign. A pre-vote is judged alike, but
+    /// changes nothing.
     pub fn handle_vote_request(&mut self, now: Timestamp, token: u64, request: VoteRequest<NID>) {
         let known = self.is_initialized() && !self.contradicts(&request.from, request.admitted);
         let sound = is_believable(&request.vote)
@@ -109,19 +117,22 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if self.has_removed(&request) {
             return self.send_vote_reply(token, request.pre_vote, false, true);
         }
+        let bound = self.is_bound(now, request.deposes);
         if request.pre_vote {
             let newer = request.vote > self.state.vote && request.last_log_id >= self.state.log.last();
-            return self.send_vote_reply(token, true, newer && !self.hears_leader(now), false);
+            return self.send_vote_reply(token, true, newer && !bound, false);
         }
         if request.vote == self.state.vote {
             // Granted before: the request was repeated.
             return self.respond_when_durable(self.state.vote_io, token, WaitingKind::Vote);
         }
         let newer = request.vote > self.state.vote;
-        if !newer || request.last_log_id < self.state.log.last() {
+        if !newer || bound || request.last_log_id < self.state.log.last() {
             self.state.seen_term = self.state.seen_term.max(request.vote.term);
             return self.send_vote_reply(token, false, false, false);
         }
+        // If one stood, its leader itself has released this node from it.
+        self.waive_promise();
         self.become_follower(now);
         self.save_vote(request.vote);
         self.respond_when_durable(self.state.vote_io, token, WaitingKind::Vote);
@@ -161,18 +172,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         };
         let voters = self.state.membership().membership.voters();
         match quorum::vote_result(voters, |id| answers.get(id).copied()) {
-            VoteResult::Won if pre_vote => self.campaign(now),
+            VoteResult::Won if pre_vote => self.campaign(now, None),
             VoteResult::Won => self.become_leader(now),
             // The next attempt comes with its deadline.
             VoteResult::Lost | VoteResult::Pending => {}
         }
-    }
-
-    /// Whether this node leads, or has heard of its leader within the shortest election timeout.
-    fn hears_leader(&self, now: Timestamp) -> bool {
-        let follows = matches!(self.state.role, Role::Follower) && self.leader().is_some();
-        let recent = self.timing.heard.is_some_and(|at| now.since(at) < self.config.election_timeout_min);
-        matches!(self.state.role, Role::Leader(_)) || (follows && recent)
     }
 
     /// Follows, and gives up what a leader or candidate was doing.

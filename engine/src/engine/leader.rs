@@ -113,6 +113,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             followers: BTreeMap::new(),
             change: None,
             transfer: None,
+            released: false,
             reads: Default::default(),
         });
         self.save_vote(vote);
@@ -135,6 +136,15 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.push(Command::SendHeartbeat { position });
     }
 
+    /// Sends a heartbeat now, if this node leads; returns whether it does. The next one comes when it would have.
+    pub fn trigger_heartbeat(&mut self, now: Timestamp) -> bool {
+        let leads = matches!(self.state.role, Role::Leader(_));
+        if leads {
+            self.send_heartbeat(now);
+        }
+        leads
+    }
+
     /// The heartbeat is due: send it, unless no quorum has answered for an election timeout; then step down
     /// (check-quorum, thesis 6.2).
     pub(super) fn beat_if_due(&mut self, now: Timestamp) {
@@ -151,7 +161,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// The latest instant at which a quorum had not yet left this leader, as far as is known: when the messages that a
     /// quorum answered were sent, but not before the leadership began.
-    fn quorum_heard_at(&self, now: Timestamp) -> Timestamp {
+    pub(super) fn quorum_heard_at(&self, now: Timestamp) -> Timestamp {
         let me = self.id();
         let confirmed = &self.timing.confirmed_at;
         quorum::committed(self.membership().membership.voters(), now, |id| {

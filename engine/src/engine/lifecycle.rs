@@ -1,5 +1,7 @@
 //! How an engine comes to be: from a store, and from an initial list.
 
+use std::time::Duration;
+
 use super::state::{Role, State, Timing, WaitingKind, no_membership};
 use super::{Engine, RestartState};
 use crate::log_ids::LogIds;
@@ -17,7 +19,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// An engine over what the store holds; an empty [`RestartState`] is a node that is in no cluster yet.
     ///
     /// Everything in `found` counts as durable. The node follows nobody and leads nothing, whatever its vote says: a
-    /// node never leads again under a vote that it held before a restart. A log that does not hold the snapshot's last
+    /// node never leads again under a vote that it held before a restart. For as long as it may have promised it before, it
+    /// votes for nobody. A log that does not hold the snapshot's last
     /// entry is ordered to be dropped before anything else.
     ///
     /// # Errors
@@ -41,6 +44,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             state: State {
                 vote: found.vote,
                 vote_io: 0,
+                promise_cap: found.promise_cap,
+                promised: false,
                 seen_term: found.vote.term,
                 role: Role::Follower,
                 removed: false,
@@ -69,6 +74,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if let Some(hint) = found.committed_hint.filter(|hint| engine.state.log.holds(hint)) {
             engine.advance_commit(Some(hint));
         }
+        engine.begin_quietly(now);
         engine.arm_election_at_start(now);
         engine.arm_snapshot(now);
         Ok(engine)
@@ -96,7 +102,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if self.is_lone_voter() {
             self.timing.election = Some(now);
         } else {
-            self.timing.arm_election(&self.config, now);
+            // Not before a quiet period longer than the shortest timeout ends, and then not all at once.
+            let quiet = self.timing.promise_end.map_or(Duration::ZERO, |end| end.since(now));
+            let begin = now + quiet.saturating_sub(self.config.election_timeout_min);
+            self.timing.arm_election(&self.config, begin);
         }
     }
 

@@ -6,6 +6,7 @@ mod check;
 mod election;
 mod leader;
 mod lifecycle;
+mod promise;
 mod reads;
 mod snapshot;
 mod state;
@@ -325,8 +326,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let WaitingReply { token, kind, .. } = waiting;
         match kind {
             WaitingKind::Vote => self.send_vote_reply(token, false, holds, false),
-            WaitingKind::Heartbeat { position } => self.send_heartbeat_reply(token, position, holds),
-            WaitingKind::Append { position, matched } => {
+            WaitingKind::Heartbeat { position, promised } => {
+                self.send_heartbeat_reply(token, position, holds.then_some(promised));
+            }
+            WaitingKind::Append { position, matched, promised } => {
                 // A leader never takes back what it sent, but a peer may lie.
                 let intact = matched.is_none_or(|matched| self.matches(&matched));
                 let result = match (holds, intact) {
@@ -334,12 +337,19 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                     (true, false) => AppendResult::Conflict { hint: self.state.log.last() },
                     (false, _) => AppendResult::HigherVote,
                 };
-                self.send_append_reply(token, position, result);
+                self.send_append_reply(
+                    token,
+                    position,
+                    result,
+                    if holds { promised } else { Duration::ZERO },
+                );
             }
-            WaitingKind::Conflict { position, hint } => {
-                let result = if holds { AppendResult::Conflict { hint } } else { AppendResult::HigherVote };
-                self.send_append_reply(token, position, result);
-            }
+            WaitingKind::Conflict { position, hint, promised } => match holds {
+                true => {
+                    self.send_append_reply(token, position, AppendResult::Conflict { hint }, promised);
+                }
+                false => self.refuse_append(token, position, AppendResult::HigherVote),
+            },
             WaitingKind::Snapshot { position, matched } => {
                 let result =
                     if holds { AppendResult::Matched(Some(matched)) } else { AppendResult::HigherVote };
@@ -361,25 +371,32 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.respond(token, Reply::Vote(reply));
     }
 
-    fn send_heartbeat_reply(&mut self, token: u64, position: u64, accepted: bool) {
+    /// Answers a heartbeat: `None` refuses it, else this is promised.
+    fn send_heartbeat_reply(&mut self, token: u64, position: u64, promised: Option<Duration>) {
         let reply = HeartbeatReply {
             from: self.config.replica,
             vote: self.state.vote,
             position,
-            accepted,
-            promised: Duration::ZERO,
+            accepted: promised.is_some(),
+            promised: promised.unwrap_or_default(),
         };
         self.respond(token, Reply::Heartbeat(reply));
     }
 
-    fn send_append_reply(&mut self, token: u64, position: u64, result: AppendResult<NID>) {
-        let reply = AppendReply {
-            from: self.config.replica,
-            vote: self.state.vote,
-            position,
-            result,
-            promised: Duration::ZERO,
-        };
+    /// Answers an append without a promise.
+    fn refuse_append(&mut self, token: u64, position: u64, result: AppendResult<NID>) {
+        self.send_append_reply(token, position, result, Duration::ZERO);
+    }
+
+    fn send_append_reply(
+        &mut self,
+        token: u64,
+        position: u64,
+        result: AppendResult<NID>,
+        promised: Duration,
+    ) {
+        let reply =
+            AppendReply { from: self.config.replica, vote: self.state.vote, position, result, promised };
         self.respond(token, Reply::Append(reply));
     }
 
@@ -395,7 +412,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.state.seen_term = self.state.seen_term.max(vote.term);
         let io = self.state.lane.submit(self.state.log.last().next_index());
         self.state.vote_io = io;
-        self.push(Command::SaveVote { io, vote });
+        self.state.promise_cap = self.config.election_timeout_min;
+        self.push(Command::SaveVote { io, vote, promise_cap: self.state.promise_cap });
         self.withdraw_replies();
     }
 

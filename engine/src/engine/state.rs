@@ -1,6 +1,7 @@
 //! The engine's state: the protocol's part, which a search may hash and compare, apart from timing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -16,8 +17,13 @@ use crate::{
 pub(crate) struct State<NID: NodeId, N: Node> {
     /// The vote in force here, durable or under way.
     pub(crate) vote: Vote<NID>,
-    /// The write that makes `vote` durable.
+    /// The write that makes `vote` and `promise_cap` durable.
     pub(crate) vote_io: u64,
+    /// The longest promise that may be given under `vote`; saved with it.
+    pub(crate) promise_cap: Duration,
+    /// Whether a promise to a leader, or the quiet period of a restart, may still stand: then this node votes for
+    /// nobody. `Timing` knows until when.
+    pub(crate) promised: bool,
     /// The greatest term heard of; the next campaign goes beyond it.
     pub(crate) seen_term: u64,
     pub(crate) role: Role<NID>,
@@ -74,6 +80,8 @@ pub(crate) struct PreCandidate<NID: NodeId> {
 pub(crate) struct Candidate<NID: NodeId> {
     /// Whether the requests have left; they wait for the own vote to be durable.
     pub(crate) asked: bool,
+    /// The leader's vote that ordered this campaign, see [`VoteRequest::deposes`](crate::VoteRequest::deposes).
+    pub(crate) deposes: Option<Vote<NID>>,
     /// The answers so far.
     pub(crate) answers: BTreeMap<NID, bool>,
 }
@@ -87,6 +95,9 @@ pub(crate) struct Leader<NID: NodeId> {
     pub(crate) change: Option<u64>,
     /// The leadership is being handed over.
     pub(crate) transfer: Option<Transfer<NID>>,
+    /// Whether anybody was ever told to campaign: from then on, to the end of the term, followers may be released from
+    /// their promises without this leader's knowledge.
+    pub(crate) released: bool,
     /// Reads that wait for a quorum to confirm their position and for their entry to be committed; ascending in both.
     pub(crate) reads: VecDeque<WaitingRead<NID>>,
 }
@@ -182,10 +193,10 @@ pub(crate) struct WaitingReply<NID> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WaitingKind<NID> {
     Vote,
-    Heartbeat { position: u64 },
-    Append { position: u64, matched: Option<LogId<NID>> },
+    Heartbeat { position: u64, promised: Duration },
+    Append { position: u64, matched: Option<LogId<NID>>, promised: Duration },
     Snapshot { position: u64, matched: LogId<NID> },
-    Conflict { position: u64, hint: Option<LogId<NID>> },
+    Conflict { position: u64, hint: Option<LogId<NID>>, promised: Duration },
     Initialize,
 }
 
@@ -220,6 +231,9 @@ pub(crate) struct Timing<NID> {
     pub(crate) led_since: Timestamp,
     /// When a leader's message came last.
     pub(crate) heard: Option<Timestamp>,
+    /// When the promise given, or the quiet period of a restart, ends. Nothing happens then by itself: it is looked at
+    /// when somebody, perhaps this node, wants a vote.
+    pub(crate) promise_end: Option<Timestamp>,
 }
 
 /// How many drawing times are kept.
@@ -239,6 +253,7 @@ impl<NID: NodeId> Timing<NID> {
             confirmed_at: BTreeMap::new(),
             led_since: Timestamp::ZERO,
             heard: None,
+            promise_end: None,
         }
     }
 
@@ -272,6 +287,8 @@ impl<NID: NodeId> Timing<NID> {
 pub struct RestartState<NID: NodeId, N: Node> {
     /// The vote saved last, or the default.
     pub vote: Vote<NID>,
+    /// What was saved with the vote: how long a promise under it may still bind this node.
+    pub promise_cap: Duration,
     /// The last entry purged from the log.
     pub purged: Option<LogId<NID>>,
     /// The last entry of the log, or `purged`.
@@ -294,6 +311,7 @@ impl<NID: NodeId, N: Node> Default for RestartState<NID, N> {
     fn default() -> Self {
         Self {
             vote: Vote::default(),
+            promise_cap: Duration::ZERO,
             purged: None,
             last_log_id: None,
             leader_starts: Vec::new(),

@@ -64,6 +64,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return;
         }
         transfer.told = true;
+        leader.released = true;
         let Some(member) = self.membership().membership.nodes().get(&to) else { return };
         let node = member.node.clone();
         self.push(Command::SendTimeoutNow { to, node, request });
@@ -81,8 +82,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         }
     }
 
-    /// The leader hands over to this node: campaign at once, if it is the leader that this node follows and this log
-    /// is as complete as its own. Answers [`Reply::TimeoutNow`].
+    /// The leader hands over to this node: campaign at once, without regard to the promise given to it, if it is the
+    /// leader that this node follows and this log is as complete as its own. Answers [`Reply::TimeoutNow`].
     pub fn handle_timeout_now(&mut self, now: Timestamp, token: u64, request: TimeoutNowRequest<NID>) {
         let follows = request.vote == self.state.vote
             && request.vote.committed
@@ -94,7 +95,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let reply = TimeoutNowReply { from: self.config.replica, vote: self.state.vote, accepted };
         self.respond(token, Reply::TimeoutNow(reply));
         if accepted {
-            self.campaign(now);
+            // The leader that this node promised to itself asks for the campaign.
+            self.waive_promise();
+            self.campaign(now, Some(request.vote));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openraft_adapters::{Entry, EntryPayload, EntryRange, IoFlushed, RaftNetwork, RaftTypeConfig};
 use openraft_engine::{
-    Command, LogIdOptionExt, OwnPayload, ReplicationTarget, TimeoutNowRequest, VoteRequest,
+    Command, LogIdOptionExt, OwnPayload, ReplicationTarget, SavedVote, TimeoutNowRequest, VoteRequest,
 };
 use openraft_replication::{LeaderUpdate, ReplicationConfig, ReplicationContext, Slot, spawn_replication};
 
@@ -27,10 +27,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         let mut accepted = 0;
         for command in self.engine.take_commands() {
             match command {
-                Command::SaveVote { io, vote } => {
+                Command::SaveVote { io, vote, promise_cap } => {
                     self.submit_append();
                     self.work.turn_over = true;
-                    self.log.save_vote(vote, self.flushed(io));
+                    self.log.save_vote(SavedVote { vote, promise_cap }, self.flushed(io));
                 }
                 Command::AppendInputEntries { io, first, last } => {
                     let input = input.expect("the engine appends only what it was just given");
@@ -203,7 +203,7 @@ impl<C: RaftTypeConfig> RaftCore<C> {
             last: target.last,
             me: self.me,
             admitted: self.engine.admitted(),
-            promise: Duration::ZERO,
+            promise: self.engine.promise_asked(),
             vote: self.engine.vote(),
             env: self.env.clone(),
             network,

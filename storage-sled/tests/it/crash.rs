@@ -26,7 +26,7 @@ async fn summary(log: &Arc<dyn RaftLogStorage<T>>) -> String {
     let state = log.log_state().await.unwrap();
     let first = state.purged.map_or(0, |id| id.index + 1);
     let entries = read_all(log, first).await;
-    format!("{} {:?} {:?} {} entries", state.vote, state.purged, state.last_log_id, entries.len())
+    format!("{} {:?} {:?} {} entries", state.vote.vote, state.purged, state.last_log_id, entries.len())
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_kill_at_any_completion_loses_nothing_completed() {
         });
         log.append(run(1, n * 10..n * 10 + 10, 3_000), io);
     }
-    flushed(|io| log.save_vote(Vote::new(1, 1), io)).await.unwrap();
+    flushed(|io| log.save_vote(Vote::new(1, 1).into(), io)).await.unwrap();
     assert_eq!(*completed.lock().unwrap(), 12);
     for n in 0..12 {
         let state = open(&copies.path().join(n.to_string())).log(1).log_state().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_power_cut_that_keeps_any_of_the_unsynced_blocks_loses_nothing_complet
         flushed(|io| log.purge(id(1, last - 20), io)).await.unwrap();
         // Until the purge has removed its records: from then on the writer rests between submissions.
         for term in 0..8 {
-            flushed(|io| log.save_vote(Vote::new(term, 1), io)).await.unwrap();
+            flushed(|io| log.save_vote(Vote::new(term, 1).into(), io)).await.unwrap();
         }
 
         let (before, after) =
@@ -111,7 +111,7 @@ async fn a_power_cut_that_keeps_any_of_the_unsynced_blocks_loses_nothing_complet
         let (from, to) = (dir.path().to_owned(), before.clone());
         let entries = run(1, last..last + 8, 2_000);
         log.save_vote(
-            Vote::new(100, 1),
+            Vote::new(100, 1).into(),
             IoFlushed::new(move |result| {
                 result.unwrap();
                 copy(&from, &to);

@@ -16,7 +16,7 @@ async fn a_refused_write_ends_all_writing_with_the_first_cause() {
     flushed(|io| log.purge(id(1, 2), io)).await.unwrap();
     let first = flushed(|io| log.truncate(1, io)).await.unwrap_err();
     assert_eq!(flushed(|io| log.append(run(1, 5..6, 10), io)).await.unwrap_err(), first);
-    assert_eq!(flushed(|io| other.save_vote(Vote::new(1, 1), io)).await.unwrap_err(), first);
+    assert_eq!(flushed(|io| other.save_vote(Vote::new(1, 1).into(), io)).await.unwrap_err(), first);
     assert_eq!(store.put_app("a", b"b").await.unwrap_err(), first);
     assert_eq!(log.reader().read(3..4, 0).await.unwrap_err(), ReadError::Storage(first.clone()));
     assert_eq!(store.failure(), Some(first));
@@ -36,8 +36,11 @@ async fn a_gap_is_refused() {
 async fn a_completion_that_panics_harms_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).log(1);
-    log.save_vote(Vote::new(1, 1), openraft_adapters::IoFlushed::new(|_| panic!("of the caller's own")));
-    flushed(|io| log.save_vote(Vote::new(2, 1), io)).await.unwrap();
+    log.save_vote(
+        Vote::new(1, 1).into(),
+        openraft_adapters::IoFlushed::new(|_| panic!("of the caller's own")),
+    );
+    flushed(|io| log.save_vote(Vote::new(2, 1).into(), io)).await.unwrap();
 }
 
 /// Needs a directory on a disk of some 30 MiB, named in SMALL_DISK: a full disk cannot be had without the privilege to
@@ -57,7 +60,7 @@ async fn a_full_disk_is_an_error_and_what_was_acknowledged_is_still_there() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(flushed(|io| log.save_vote(Vote::new(2, 1), io)).await.unwrap_err(), first);
+        assert_eq!(flushed(|io| log.save_vote(Vote::new(2, 1).into(), io)).await.unwrap_err(), first);
         first
     };
     println!("after {acknowledged} entries: {first}");

@@ -45,7 +45,7 @@ async fn what_happens_to_one_group_leaves_the_others_alone() {
     let log = store.log(1);
     flushed(|io| log.truncate(15, io)).await.unwrap();
     flushed(|io| log.purge(id(1, 7), io)).await.unwrap();
-    flushed(|io| log.save_vote(Vote::new(5, 1), io)).await.unwrap();
+    flushed(|io| log.save_vote(Vote::new(5, 1).into(), io)).await.unwrap();
     drop((store, log));
     let store = open(dir.path());
     for group in groups {
@@ -53,7 +53,7 @@ async fn what_happens_to_one_group_leaves_the_others_alone() {
         let state = log.log_state().await.unwrap();
         let (vote, first, count) =
             if group == 1 { (Vote::new(5, 1), 8, 7) } else { (Vote::default(), 0, 20) };
-        assert_eq!((state.vote, read_all(&log, first).await.len()), (vote, count), "group {group}");
+        assert_eq!((state.vote.vote, read_all(&log, first).await.len()), (vote, count), "group {group}");
     }
 }
 
@@ -94,14 +94,18 @@ fn a_directory_of_another_cluster_is_refused() {
 }
 
 #[test]
-fn a_directory_of_a_newer_format_is_refused() {
+fn a_directory_of_another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let marker = dir.path().join("openraft-store");
-    let newer = fs::read_to_string(&marker).unwrap().replace("format: 2", "format: 3");
-    fs::write(&marker, newer).unwrap();
+    let text = fs::read_to_string(&marker).unwrap();
+    assert!(text.contains("format: 2"));
+    fs::write(&marker, text.replace("format: 2", "format: 3")).unwrap();
     let (error, _) = refusal(dir.path(), options());
     assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }));
+    fs::write(&marker, text.replace("format: 2", "format: 1")).unwrap();
+    let (error, _) = refusal(dir.path(), options());
+    assert!(matches!(error, OpenError::Older { found: 1, known: 2, .. }));
 }
 
 #[test]

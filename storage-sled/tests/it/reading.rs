@@ -56,7 +56,7 @@ async fn a_completion_comes_after_the_barrier_that_it_tells_of() {
         let (tell, told) = mpsc::channel();
         let seen = store.clone();
         log.save_vote(
-            Vote::new(term, 1),
+            Vote::new(term, 1).into(),
             IoFlushed::new(move |_| tell.send(seen.metrics().barriers).unwrap()),
         );
         assert_eq!(told.recv().unwrap(), before + 1, "vote of term {term}");

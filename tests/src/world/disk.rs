@@ -2,16 +2,17 @@
 //! off at any point after the last of those.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use openraft_engine::{LogId, LogIdOptionExt, RaftEntry, RestartState, StoredMembership, Vote};
+use openraft_engine::{LogId, LogIdOptionExt, RaftEntry, RestartState, SavedVote, StoredMembership, Vote};
 
 use super::entry::{Address, Entry};
 
 /// One write of the log lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Write {
-    /// Replaces the vote.
-    Vote(Vote<u64>),
+    /// Replaces the vote, and what may be promised under it.
+    Vote(SavedVote<u64>),
     /// Adds entries at the end.
     Append(Vec<Entry>),
     /// Drops the entries from an index on.
@@ -27,6 +28,8 @@ pub enum Write {
 pub struct Image {
     /// The vote saved last.
     pub vote: Vote<u64>,
+    /// What may have been promised under it.
+    pub promise_cap: Duration,
     /// The last entry purged.
     pub purged: Option<LogId<u64>>,
     /// The entries, by index.
@@ -37,7 +40,7 @@ pub struct Image {
 impl Image {
     pub(super) fn carry_out(&mut self, write: Write) {
         match write {
-            Write::Vote(vote) => self.vote = vote,
+            Write::Vote(saved) => (self.vote, self.promise_cap) = (saved.vote, saved.promise_cap),
             Write::Append(entries) => {
                 for entry in entries {
                     let end = self.last().next_index();
@@ -79,6 +82,7 @@ impl Image {
         memberships.drain(..memberships.len().saturating_sub(2));
         RestartState {
             vote: self.vote,
+            promise_cap: self.promise_cap,
             purged: self.purged,
             last_log_id: self.last(),
             leader_starts,

@@ -124,10 +124,10 @@ impl World {
             image.carry_out(Write::Append(vec![entry]));
         }
         if let Some(last) = terms.last() {
-            image.carry_out(Write::Vote(Vote::new_committed(*last, leader(*last))));
+            image.carry_out(Write::Vote(Vote::new_committed(*last, leader(*last)).into()));
         }
         if let Some(term) = term {
-            image.carry_out(Write::Vote(Vote::new_committed(term, leader(term))));
+            image.carry_out(Write::Vote(Vote::new_committed(term, leader(term)).into()));
         }
         *node = Node::holding(id, node.store_id, START, self.settings, image);
         node.start();

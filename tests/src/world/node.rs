@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use openraft_engine::{
     Command, Engine, EngineConfig, LogId, LogIdOptionExt, Membership, OwnPayload, Replica, Reply,
-    RestartState, ServerState, SnapshotMeta, StoreId, StoredMembership, Timestamp, Vote,
+    RestartState, SavedVote, ServerState, SnapshotMeta, StoreId, StoredMembership, Timestamp, Vote,
 };
 
 use super::disk::{Disk, Image, Write};
@@ -469,7 +469,7 @@ impl Node {
             admitted: running.engine.admitted(),
             vote: running.engine.vote(),
             life: self.life,
-            promise: std::time::Duration::ZERO,
+            promise: running.engine.promise_asked(),
             committed: running.committed,
             position: running.position,
             now: self.now,
@@ -496,7 +496,9 @@ impl Node {
     fn carry_out(&mut self, command: Command<u64, Address>, history: &mut History) {
         let id = self.id;
         match command {
-            Command::SaveVote { io, vote } => self.disk.submit(Some(io), Write::Vote(vote)),
+            Command::SaveVote { io, vote, promise_cap } => {
+                self.disk.submit(Some(io), Write::Vote(SavedVote { vote, promise_cap }));
+            }
             Command::AppendInputEntries { io, first, last } => {
                 let range = first..=last.index;
                 let taken: Vec<Entry> =

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use openraft_engine::{LogIdOptionExt, RaftEntry};
 
-use crate::{Entry, EntryRange, LogIdOf, LogState, MembershipOf, RaftTypeConfig, StoredMembershipOf, VoteOf};
+use crate::{
+    Entry, EntryRange, LogIdOf, LogState, MembershipOf, RaftTypeConfig, SavedVoteOf, StoredMembershipOf,
+};
 
 /// What the suite remembers of one entry: enough to recognise it, and nothing shared with the store.
 pub(super) struct Kept<C: RaftTypeConfig> {
@@ -26,7 +28,7 @@ pub(super) enum Answer<'a, C: RaftTypeConfig> {
 }
 
 pub(super) struct Model<C: RaftTypeConfig> {
-    pub(super) vote: VoteOf<C>,
+    pub(super) vote: SavedVoteOf<C>,
     pub(super) purged: Option<LogIdOf<C>>,
     pub(super) entries: Vec<Kept<C>>,
     /// The hint that a completed write took along.
@@ -38,7 +40,7 @@ pub(super) struct Model<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Default for Model<C> {
     fn default() -> Self {
         Self {
-            vote: VoteOf::<C>::default(),
+            vote: SavedVoteOf::<C>::default(),
             purged: None,
             entries: Vec::new(),
             hint: None,
@@ -73,7 +75,7 @@ impl<C: RaftTypeConfig> Model<C> {
         self.wrote();
     }
 
-    pub(super) fn save_vote(&mut self, vote: VoteOf<C>) {
+    pub(super) fn save_vote(&mut self, vote: SavedVoteOf<C>) {
         self.vote = vote;
         self.wrote();
     }

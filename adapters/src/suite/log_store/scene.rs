@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft_engine::{LogId, Membership, StoreId};
+use openraft_engine::{LogId, Membership, StoreId, Vote};
 use tokio::sync::mpsc;
 
 use super::LogStoreHarness;
 use super::model::{Answer, Model, encode};
 use crate::{
     ClientSession, Entry, EntryPayload, EntryRange, Env, IoFlushed, LogIdOf, RaftLogReader, RaftLogStorage,
-    RaftTypeConfig, ReadError, StorageError, VoteOf,
+    RaftTypeConfig, ReadError, SavedVoteOf, StorageError,
 };
 
 /// How long a completion may take. A store that needs longer for what the suite writes has lost it.
@@ -82,8 +82,11 @@ impl<'h, C: RaftTypeConfig, H: LogStoreHarness<C>> Scene<'h, C, H> {
         LogId::new(term, node_id, index)
     }
 
-    pub(super) fn vote(&self, term: u64, node: u64, committed: bool) -> VoteOf<C> {
-        VoteOf::<C> { term, node_id: self.harness.node_id(node), committed }
+    pub(super) fn vote(&self, term: u64, node: u64, committed: bool) -> SavedVoteOf<C> {
+        SavedVoteOf::<C> {
+            vote: Vote { term, node_id: self.harness.node_id(node), committed },
+            promise_cap: Duration::new(term, committed.into()),
+        }
     }
 
     pub(super) fn proposal(&mut self, bytes: usize) -> EntryPayload<C> {
@@ -125,7 +128,7 @@ impl<'h, C: RaftTypeConfig, H: LogStoreHarness<C>> Scene<'h, C, H> {
         })
     }
 
-    pub(super) fn save_vote(&mut self, vote: VoteOf<C>) {
+    pub(super) fn save_vote(&mut self, vote: SavedVoteOf<C>) {
         let io = self.completion();
         self.store().save_vote(vote, io);
         self.model.save_vote(vote);

@@ -52,7 +52,7 @@ fn a_reordered_append_of_the_same_leader_truncates_nothing() {
 fn an_ack_is_withdrawn_when_a_greater_vote_overtakes_it() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let token = node.append(12, Some(origin()), &entries(1, &[12]), None);
-    node.vote_request(13, Some(at(12, 1)));
+    node.heartbeat(13, None);
     assert_eq!(node.append_answer(token), Some(AppendResult::HigherVote));
     node.flush();
     assert_eq!(node.append_answer(token), Some(AppendResult::HigherVote), "and not given later");

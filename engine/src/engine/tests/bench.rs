@@ -277,6 +277,7 @@ impl Bench {
             prev_log_id: prev,
             committed,
             position: 7,
+            promise: self.engine.config.election_timeout_min,
             to: self.engine.config.replica.store_id,
             ..Default::default()
         };
@@ -303,6 +304,7 @@ impl Bench {
             vote: title(term),
             committed,
             position: 7,
+            promise: self.engine.config.election_timeout_min,
             to: self.engine.config.replica.store_id,
             ..Default::default()
         };

@@ -10,6 +10,7 @@ mod elections;
 mod forming;
 mod lies;
 mod pre_votes;
+mod promises;
 mod purges;
 mod reads;
 mod snapshots;

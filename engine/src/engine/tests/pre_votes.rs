@@ -122,11 +122,15 @@ fn a_pre_vote_is_refused_while_the_leader_is_heard_of_and_granted_when_it_is_not
 }
 
 #[test]
-fn a_leader_grants_no_pre_vote() {
+fn a_leader_that_a_quorum_is_with_grants_no_pre_vote() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     node.lead(&[3]);
     node.flush();
     node.advance(Duration::from_secs(9));
+    node.engine.trigger_heartbeat(node.now);
+    node.run();
+    node.report(2, None, node.position());
+    node.advance(Duration::from_millis(499));
     let token = node.vote_request_of(request(92, at(9, 9)));
     assert!(!node.vote_answer(token).expect("answered").granted);
     assert_eq!(node.engine.role(), ServerState::Leader);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::bench::{Bench, Cmd, at, origin, replica, title};
-use crate::{Command, LogId, NotProposed, Reply, ServerState, TimeoutNowRequest, TransferRefused, Vote};
+use crate::{
+    Command, LogId, NotProposed, Reply, ServerState, TimeoutNowRequest, TransferRefused, Vote, VoteRequest,
+};
 
 fn told(commands: &[Cmd]) -> Option<(u64, TimeoutNowRequest<u64>)> {
     commands.iter().find_map(|command| match command {
@@ -53,7 +55,13 @@ fn a_target_that_holds_everything_is_told_at_once_and_the_caller_when_this_node_
     let (to, request) = told(&commands).expect("node 2 holds the whole log");
     assert_eq!((to, request.vote, request.last_log_id), (2, title(1), Some(at(1, 1))));
     assert_eq!(outcome(&mut node, token), None);
-    node.vote_request(12, Some(at(1, 1)));
+    node.vote_request_of(VoteRequest {
+        from: replica(2),
+        vote: Vote::new(12, 2),
+        last_log_id: Some(at(1, 1)),
+        deposes: Some(title(1)),
+        ..Default::default()
+    });
     assert_eq!(node.engine.role(), ServerState::Follower);
     assert_eq!(outcome(&mut node, token), Some(Ok(())));
     assert!(!node.engine.holds_proposals());
@@ -108,7 +116,7 @@ fn what_cannot_be_transferred_is_refused_with_the_reason() {
 fn a_leadership_lost_before_the_target_was_told_is_no_success() {
     let mut node = leader();
     let (token, _) = transfer(&mut node, Some(3));
-    node.vote_request(12, Some(at(1, 1)));
+    node.heartbeat(12, None);
     assert!(matches!(outcome(&mut node, token), Some(Err(TransferRefused::NotLeader { .. }))));
 }
 
@@ -122,6 +130,15 @@ fn a_follower_told_by_its_leader_campaigns_without_asking_first() {
     node.flush();
     assert!(timeout_now(&mut node, 12, origin()));
     assert_eq!((node.engine.role(), node.engine.vote()), (ServerState::Candidate, Vote::new(13, 1)));
+    for command in node.flush() {
+        let Command::SendVote { request, .. } = command else { panic!("{command:?}") };
+        assert_eq!((request.pre_vote, request.deposes), (false, Some(title(12))), "it names whom it deposes");
+    }
+    node.deadline();
+    for command in node.flush() {
+        let Command::SendVote { request, .. } = command else { continue };
+        assert_eq!(request.deposes, None, "the next campaign is its own");
+    }
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::bench::Entry;
-use crate::{LogId, RestartState, StoredMembership, Vote};
+use crate::{LogId, RestartState, SavedVote, StoredMembership};
 
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Vote(Vote<u64>),
+    Vote(SavedVote<u64>),
     Append(Vec<Entry>),
     Truncate(u64),
     Purge(LogId<u64>),
@@ -17,7 +17,7 @@ pub(super) enum Write {
 /// What a log store holds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Image {
-    pub(super) vote: Vote<u64>,
+    pub(super) vote: SavedVote<u64>,
     pub(super) purged: Option<LogId<u64>>,
     pub(super) entries: BTreeMap<u64, Entry>,
     committed: Option<LogId<u64>>,
@@ -65,7 +65,8 @@ impl Image {
         }
         memberships.drain(..memberships.len().saturating_sub(2));
         RestartState {
-            vote: self.vote,
+            vote: self.vote.vote,
+            promise_cap: self.vote.promise_cap,
             purged: self.purged,
             last_log_id: self.last(),
             leader_starts,

@@ -1,5 +1,7 @@
 //! Messages under way; whoever holds the network decides which arrives next, and whether once, twice or never.
 
+use std::time::Duration;
+
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -29,8 +31,8 @@ pub(super) enum Message {
     HeartbeatReply(Stamp, HeartbeatReply<u64>),
     Append(Stamp, AppendHeader<u64>, Vec<Entry>),
     Snapshot(Stamp, SnapshotHeader<u64, ()>, Vec<Entry>),
-    /// To an append or a snapshot: the replier's vote, the position and the result.
-    Replicated(Stamp, Vote<u64>, u64, AppendResult<u64>),
+    /// To an append or a snapshot: the replier's vote, the position, the result and the promise.
+    Replicated(Stamp, Vote<u64>, u64, AppendResult<u64>, Duration),
 }
 
 #[derive(Clone, Debug)]

@@ -7,10 +7,10 @@ use super::super::bench::{Entry, config, replica};
 use super::disk::{Disk, Write};
 use super::network::{Envelope, Message, Stamp};
 use super::oracle::Oracle;
-use super::task::Task;
+use super::task::{PROMISE, Task};
 use crate::{
     Command, Engine, EngineConfig, HeartbeatRequest, LogId, LogIdOptionExt, MembershipChange, OwnPayload,
-    Replica, Reply, RestartState, SnapshotMeta, StoredMembership, Timestamp,
+    Replica, Reply, RestartState, SavedVote, SnapshotMeta, StoredMembership, Timestamp,
 };
 
 /// What a node holds outside its engine. A snapshot is all entries up to its last.
@@ -283,17 +283,19 @@ impl Node {
                         reply.vote,
                         if reply.accepted { reply.position } else { 0 },
                     );
+                    task.hear_promise(reply.position, reply.promised);
                     let report = task.report();
                     self.engine.handle_replication_report(now, report);
                 }
             }
-            Message::Replicated(stamp, vote, position, result) => {
+            Message::Replicated(stamp, vote, position, result, promised) => {
                 if let Some(task) = self.tasks.get_mut(&from).filter(|task| task.session == stamp.session)
                     && stamp.life == self.life
                 {
                     task.confirm(self.engine.vote(), vote, position);
                     // Snapshots are numbered beside the appends; their replies carry the flag.
                     let snapshot = stamp.number == SNAPSHOT;
+                    task.hear_promise(position, promised);
                     task.on_replicated(stamp, result, snapshot);
                     let report = task.report();
                     self.engine.handle_replication_report(now, report);
@@ -318,7 +320,9 @@ impl Node {
 
     fn carry_out(&mut self, command: Command<u64, ()>, oracle: &mut Oracle) {
         match command {
-            Command::SaveVote { io, vote } => self.store.disk.submit(Some(io), Write::Vote(vote)),
+            Command::SaveVote { io, vote, promise_cap } => {
+                self.store.disk.submit(Some(io), Write::Vote(SavedVote { vote, promise_cap }));
+            }
             Command::AppendInputEntries { io, first, last } => {
                 let taken: Vec<Entry> = self
                     .hand
@@ -371,7 +375,7 @@ impl Node {
                 if request.pre_vote {
                     assert!(self.engine.vote() < request.vote, "a pre-vote promises nothing");
                 } else {
-                    assert!(durable.vote >= request.vote, "a vote is durable before it is asked for");
+                    assert!(durable.vote.vote >= request.vote, "a vote is durable before it is asked for");
                     assert!(durable.last() >= request.last_log_id, "what is advertised is durable");
                 }
                 let message = Message::VoteRequest(request);
@@ -397,6 +401,7 @@ impl Node {
                 position,
                 to: task.target.store_id,
                 admitted: self.engine.admitted(),
+                promise: PROMISE,
                 ..Default::default()
             };
             let message = Message::Heartbeat(task.stamp(self.life), request);
@@ -425,29 +430,31 @@ impl Node {
             (Caller::Candidate(to, asked), Reply::Vote(reply)) => {
                 // Meanwhile the candidate may have become the leader, under a title that is still on its way to the disk.
                 if reply.granted && !reply.pre_vote {
-                    assert!(durable.vote >= asked, "a grant is durable before it leaves");
+                    assert!(durable.vote.vote >= asked, "a grant is durable before it leaves");
                     oracle.granted(self.id, asked);
                 }
                 self.out.push(Envelope { from: self.id, to, message: Message::VoteReply(asked, reply) });
             }
             (Caller::Peer(to, stamp, _), Reply::Heartbeat(reply)) => {
                 assert!(
-                    !reply.accepted || durable.vote >= reply.vote,
+                    !reply.accepted || durable.vote.vote >= reply.vote,
                     "a vote is durable before it is followed"
                 );
                 self.out.push(Envelope { from: self.id, to, message: Message::HeartbeatReply(stamp, reply) });
             }
             (Caller::Peer(to, stamp, false), Reply::Append(reply)) => {
                 if let crate::AppendResult::Matched(Some(matched)) = reply.result {
-                    assert!(durable.vote >= reply.vote, "a vote is durable before entries under it are");
+                    assert!(durable.vote.vote >= reply.vote, "a vote is durable before entries under it are");
                     assert!(self.is_durable(matched), "{matched} is acknowledged and not durable");
                 }
-                let message = Message::Replicated(stamp, reply.vote, reply.position, reply.result);
+                let message =
+                    Message::Replicated(stamp, reply.vote, reply.position, reply.result, reply.promised);
                 self.out.push(Envelope { from: self.id, to, message });
             }
             (Caller::Peer(to, stamp, true), Reply::Snapshot(reply)) => {
                 let stamp = Stamp { number: SNAPSHOT, ..stamp };
-                let message = Message::Replicated(stamp, reply.vote, reply.position, reply.result);
+                let message =
+                    Message::Replicated(stamp, reply.vote, reply.position, reply.result, Duration::ZERO);
                 self.out.push(Envelope { from: self.id, to, message });
             }
             (caller, reply) => panic!("{reply:?} to {caller:?}"),

@@ -1,11 +1,13 @@
 //! The leader's replication task to one follower: `Progress`, driven by hand.
 
+use std::time::Duration;
+
 use super::super::bench::Entry;
 use super::network::{Message, Stamp};
 use super::node::Store;
 use crate::{
-    AppendHeader, AppendResult, LogId, LogIdOptionExt, Progress, ProgressState, ProgressWindows, Replica,
-    ReplicationReport, ReplyEffect, SnapshotHeader, Vote,
+    AppendHeader, AppendResult, LogId, LogIdOptionExt, Progress, ProgressState, ProgressWindows, Promised,
+    Replica, ReplicationReport, ReplyEffect, SnapshotHeader, Vote,
 };
 
 #[derive(Debug)]
@@ -20,8 +22,12 @@ pub(super) struct Task {
     silent_beats: u32,
     snapshot_sent: Option<LogId<u64>>,
     confirmed: u64,
+    promised: Option<Promised>,
     higher: Option<Vote<u64>>,
 }
+
+/// What every message asks for: the shortest election timeout.
+pub(super) const PROMISE: Duration = Duration::from_millis(500);
 
 /// After so many heartbeats without an answer a message counts as lost.
 const SILENT_BEATS_MAX: u32 = 3;
@@ -44,6 +50,7 @@ impl Task {
             silent_beats: 0,
             snapshot_sent: None,
             confirmed: 0,
+            promised: None,
             higher: None,
         }
     }
@@ -64,7 +71,7 @@ impl Task {
             confirmed: self.confirmed,
             needed: self.progress.needed(),
             reachable: true,
-            promised: None,
+            promised: self.promised,
             higher_vote: self.higher,
         }
     }
@@ -129,6 +136,7 @@ impl Task {
                 prev_log_id: prev,
                 committed: store.committed,
                 position,
+                promise: PROMISE,
                 ..Default::default()
             };
             out.push(Message::Append(self.stamp(life), header, entries));
@@ -150,6 +158,14 @@ impl Task {
             out.push(Message::Snapshot(self.stamp(life), header, content.clone()));
         }
         out
+    }
+
+    /// Of promises the one for the latest position counts.
+    pub(super) fn hear_promise(&mut self, position: u64, within: Duration) {
+        let newer = Promised { position, within };
+        if !within.is_zero() && self.promised.is_none_or(|promised| promised.position < position) {
+            self.promised = Some(newer);
+        }
     }
 
     /// A reply under the leader's vote confirms its position; another one may show a greater vote.
