@@ -85,7 +85,7 @@ pub(super) fn disk(node: &Node) -> Vec<String> {
 
 fn words(write: &Write) -> String {
     match write {
-        Write::Vote(vote) => format!("save vote {vote}"),
+        Write::Vote(saved) => format!("save vote {}", saved.vote),
         Write::Append(entries) => {
             let texts: Vec<String> = entries
                 .iter()

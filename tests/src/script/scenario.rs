@@ -119,7 +119,7 @@ pub fn run_file(path: &Path, write: bool) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const ALONE: &str = "A node alone\n\nIt elects itself.\n\n> cluster 1\n> campaign 1\n> log\n";
+    const ALONE: &str = "A node alone\n\nIt elects itself.\n\n> cluster 1\n> elect 1\n> log\n";
 
     #[test]
     fn what_is_printed_stands_behind_its_command_and_running_again_changes_nothing() {
