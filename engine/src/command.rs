@@ -272,7 +272,7 @@ pub enum ChangeRefused<NID: NodeId> {
     Invalid(InvalidChange<NID>),
     /// A node that would become a voter lags behind, so that the cluster would wait for it (thesis 4.2.1).
     #[error(
-        "node {id} has not caught up: it holds the log up to {matched:?} of {last:?}{}; add it as a learner that is          promoted by itself, or ask again later",
+        "node {id} has not caught up: it holds the log up to {matched:?} of {last:?}{}; add it as a learner that is promoted by itself, or ask again later",
         if *.reachable { "" } else { ", and does not answer" }
     )]
     NotCaughtUp {
@@ -299,7 +299,7 @@ fn list<NID: NodeId>(ids: &BTreeSet<NID>) -> String {
 }
 
 /// Why a read is not served here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub enum ReadRefused<NID: NodeId> {
     /// This node does not lead, or ceased to while the read waited.

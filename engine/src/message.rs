@@ -242,7 +242,7 @@ pub struct ReadIndexRequest<NID> {
 }
 
 /// The answer to a [`ReadIndexRequest`], once a quorum has confirmed that its sender led when the request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct ReadIndexReply<NID: NodeId> {
     /// The leader.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use openraft_engine::ServerState;
 
-use super::print;
 use super::select::{Selector, link};
+use super::{change, print};
 use crate::world::{Node, Settings, World};
 
 /// Time passes in steps of this length, so that nodes whose clocks move together take turns.
@@ -59,6 +59,7 @@ impl Interpreter {
             "propose" => self.propose(rest),
             "read" => self.read(rest),
             "transfer" => self.transfer(rest),
+            "member" => self.change(rest),
             "snapshot" => self.snapshot(node(rest)?),
             "deliver" => self.deliver(&Selector::parse(rest)?),
             "drop" => self.lose(&Selector::parse(rest)?),
@@ -91,6 +92,7 @@ impl Interpreter {
             "disk" => self.print(rest, print::disk),
             "members" => self.print(rest, |node| vec![print::members(node)]),
             "machine" => self.print(rest, |node| vec![print::machine(node)]),
+            "promises" => self.print(rest, |node| vec![print::promise(node)]),
             "progress" => self.print(rest, |node| {
                 node.tasks().map(|(to, task)| format!("{} {}", node.id, print::progress(to, task))).collect()
             }),
@@ -123,12 +125,13 @@ impl Interpreter {
         for word in words {
             match word.split_once('=') {
                 Some((name, value)) => settings.set(name, value)?,
+                None if *word == "bare" => (settings.pre_vote, settings.promises) = (false, false),
                 None => voters.push(number(word)?),
             }
         }
         let mut world = World::formed(&voters, settings);
         world.tell();
-        self.world = Some(world);
+        *self = Self { world: Some(world), ..Self::default() };
         Ok(())
     }
 
@@ -225,6 +228,14 @@ impl Interpreter {
             _ => return Err("say: transfer 1 to 2".to_owned()),
         };
         self.formed().transfer(id, to);
+        Ok(())
+    }
+
+    fn change(&mut self, words: &[&str]) -> Done {
+        let (id, rest) = words.split_first().ok_or("say: member 1 add 4")?;
+        let id = self.known(id)?;
+        let asked = change::parse(rest, self.formed())?;
+        self.formed().change(id, &asked.change, &asked.preconditions);
         Ok(())
     }
 

@@ -13,7 +13,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `cluster 1 2 3 [setting=value ...]` | forms a cluster; nobody leads. Settings: [`Settings::set`](crate::world::Settings::set) |
+//! | `cluster 1 2 3 [bare] [setting=value ...]` | forms a cluster; nobody leads. Settings: [`Settings::set`](crate::world::Settings::set); `bare`: no pre-vote and no promises, the paper's protocol alone, so that an election takes fewer steps |
 //! | `node 4 empty` | starts a node on an empty store |
 //! | `log 1: 1 1 4 [term 5]` | before anything happened: node 1's log holds entries of these terms behind index 0, and it heard of term 5 |
 //! | `campaign 1` | node 1's election timeout passes, and nobody else's |
@@ -22,6 +22,7 @@
 //! | `propose 1 a b` | node 1 is asked to take the writes a and b, in one batch |
 //! | `read 1 r` | node 1 is asked for a linearizable read, called r |
 //! | `transfer 1 [to 2]` | node 1 is asked to hand leadership over |
+//! | `member 1 CHANGE [and CHANGE ...] [if CONDITION ...]` | node 1 is asked to change the membership |
 //! | `snapshot 1` | node 1 is asked for a snapshot |
 //! | `deliver`, `drop`, `duplicate` `[MESSAGES]` | the messages under way that are meant, all without one |
 //! | `flush 1 [2]` | node 1's disk completes its writes, or the 2 oldest; `flush all` |
@@ -35,13 +36,18 @@
 //! | `stabilise` | delivers, flushes and applies until nothing is left to do |
 //! | `advance 600ms [1]` | clocks move on, all or one; nothing is delivered |
 //! | `run 600ms` | clocks move on together, and all is delivered, flushed and applied at once |
-//! | `state`, `log`, `progress`, `disk`, `members` `[1]` | prints that, of all nodes or one |
+//! | `state`, `log`, `progress`, `disk`, `members`, `machine`, `promises` `[1]` | prints that, of all nodes or one |
 //! | `messages` | prints what is under way |
 //! | `tally [MESSAGES]` | prints how many messages of which kind arrived since the last tally |
+//!
+//! A CHANGE is `add 4` (as learners; `add 4 promote`: to become voters by themselves), `voters 1 2 4` (these and no
+//! others), `promote 4`, `demote 2`, `remove 2`, `nodes 1 2 3` (these and no others) or `move 2 host-9`. A CONDITION is
+//! `membership T1-N1-3`, `last T1-N1-3` or `leader T1-N1`.
 //!
 //! MESSAGES are words that all must fit: a link `1->2`, `1->` or `->2`, a kind ([`KINDS`](crate::world::KINDS)), and
 //! `#2` for the second of those.
 
+mod change;
 mod compare;
 mod interpreter;
 mod print;

@@ -110,6 +110,13 @@ pub(super) fn members(node: &Node) -> String {
     format!("{}: {} by {}", node.id, stored.membership, place(stored.log_id))
 }
 
+/// Whether the node votes for nobody for now.
+pub(super) fn promise(node: &Node) -> String {
+    let Some(engine) = node.engine() else { return format!("{} down", node.id) };
+    let what = if engine.is_promised(node.now()) { "votes for nobody for now" } else { "is free to vote" };
+    format!("{} {what}", node.id)
+}
+
 /// What the state machine has applied: the writes.
 pub(super) fn machine(node: &Node) -> String {
     let writes: Vec<&str> = node

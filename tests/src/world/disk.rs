@@ -88,6 +88,7 @@ impl Image {
             leader_starts,
             memberships,
             committed_hint: self.committed,
+            log_bytes: self.entries.values().map(RaftEntry::size).sum(),
             ..RestartState::default()
         }
     }

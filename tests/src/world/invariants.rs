@@ -120,6 +120,11 @@ impl History {
         self.kept.remove(&id);
     }
 
+    /// Before anything happened, this node led that term.
+    pub(super) fn led(&mut self, term: u64, id: u64) {
+        self.leaders.insert(term, id);
+    }
+
     pub(super) fn asked_for_vote(&mut self, id: u64, durable: &Image, request: &VoteRequest<u64>) {
         if request.pre_vote {
             return;

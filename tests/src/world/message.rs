@@ -3,8 +3,9 @@
 use std::fmt;
 
 use openraft_engine::{
-    AppendHeader, AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, LogId, SnapshotHeader,
-    SnapshotReply, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+    AppendHeader, AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, LogId, ReadIndexReply,
+    ReadIndexRequest, SnapshotHeader, SnapshotReply, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply,
+    VoteRequest,
 };
 
 use super::entry::{Address, Entry};
@@ -45,6 +46,10 @@ pub enum Message {
     TimeoutNow(TimeoutNowRequest<u64>),
     /// The answer.
     TimeoutNowReply(TimeoutNowReply<u64>),
+    /// A follower asks how far it must have applied to serve a read; the question's number.
+    ReadIndex(u64, ReadIndexRequest<u64>),
+    /// The answer to that question.
+    ReadIndexReply(u64, ReadIndexReply<u64>),
 }
 
 impl Message {
@@ -63,12 +68,14 @@ impl Message {
             Message::SnapshotReply(..) => "snapshot-reply",
             Message::TimeoutNow(_) => "timeout-now",
             Message::TimeoutNowReply(_) => "timeout-now-reply",
+            Message::ReadIndex(..) => "read-index",
+            Message::ReadIndexReply(..) => "read-index-reply",
         }
     }
 }
 
 /// Every word of [`Message::kind`].
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 14] = [
     "pre-vote",
     "pre-vote-reply",
     "vote",
@@ -81,6 +88,8 @@ pub const KINDS: [&str; 12] = [
     "snapshot-reply",
     "timeout-now",
     "timeout-now-reply",
+    "read-index",
+    "read-index-reply",
 ];
 
 /// A message, who sent it and whom to.
@@ -113,6 +122,9 @@ impl fmt::Display for Message {
                 write!(f, " for {}, log ends {}", request.vote, place(request.last_log_id))
             }
             Message::VoteReply(asked, reply) if reply.granted => write!(f, " grants {asked}"),
+            Message::VoteReply(asked, reply) if reply.removed => {
+                write!(f, " refuses {asked}: removed from the cluster")
+            }
             Message::VoteReply(asked, reply) => {
                 write!(f, " refuses {asked}: has {}, log ends {}", reply.vote, place(reply.last_log_id))
             }
@@ -149,6 +161,11 @@ impl fmt::Display for Message {
             Message::TimeoutNowReply(reply) => {
                 f.write_str(if reply.accepted { " campaigns" } else { " does not campaign" })
             }
+            Message::ReadIndex(..) => Ok(()),
+            Message::ReadIndexReply(_, reply) => match &reply.result {
+                Ok(log_id) => write!(f, " {log_id}"),
+                Err(refused) => write!(f, " refuses: {refused:?}"),
+            },
         }
     }
 }

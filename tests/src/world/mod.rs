@@ -22,10 +22,12 @@ mod step;
 mod task;
 mod time;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use openraft_engine::{LeaderId, LogId, Replica, StoreId, Timestamp, Vote};
+use openraft_engine::{
+    ChangePrecondition, LeaderId, LogId, MembershipChange, NewNode, StoreId, Timestamp, Vote,
+};
 
 pub use disk::{Disk, Image, Write};
 pub use entry::{Address, Entry, Members, Payload};
@@ -121,6 +123,7 @@ impl World {
         for (index, term) in (1..).zip(terms) {
             let log_id = LogId { leader_id: LeaderId { term: *term, node_id: leader(*term) }, index };
             let entry = Entry { log_id, payload: Payload::Write(format!("{term}.{index}")) };
+            self.history.led(*term, leader(*term));
             image.carry_out(Write::Append(vec![entry]));
         }
         if let Some(last) = terms.last() {
@@ -144,10 +147,6 @@ impl World {
         self.history.look(&self.nodes);
     }
 
-    fn runs(&self, id: u64) -> bool {
-        self.nodes.get(&id).is_some_and(|node| node.engine().is_some())
-    }
-
     fn running(&mut self, id: u64) -> Option<&mut Node> {
         self.nodes.get_mut(&id).filter(|node| node.engine().is_some())
     }
@@ -160,8 +159,8 @@ impl World {
     pub fn deliver(&mut self, at: usize) -> Envelope {
         let envelope = self.network.remove(at);
         let (from, to) = (envelope.from, envelope.to);
-        if let Some(node) = self.running(to) {
-            node.receive(from, envelope.message.clone());
+        if let Some(node) = self.nodes.get_mut(&to).filter(|node| node.engine().is_some()) {
+            node.receive(from, envelope.message.clone(), &mut self.history);
             self.settle(to);
         }
         envelope
@@ -292,26 +291,30 @@ impl World {
         }
     }
 
+    /// Asks a node to change the membership, if the preconditions hold.
+    pub fn change(
+        &mut self,
+        id: u64,
+        change: &MembershipChange<u64, Address>,
+        preconditions: &[ChangePrecondition<u64>],
+    ) {
+        if let Some(node) = self.running(id) {
+            node.change(change, preconditions);
+            self.settle(id);
+        }
+    }
+
+    /// The node `id` as a change admits it: at the address that it would have, on the store it runs on.
+    pub fn new_node(&self, id: u64, promote: bool) -> NewNode<Address> {
+        let store_id = self.nodes.get(&id).map_or(store(id, 0), |node| node.store_id);
+        NewNode { store_id, node: address(id), promote }
+    }
+
     /// Asks a node for a snapshot. Returns whether one was ordered.
     pub fn snapshot(&mut self, id: u64) -> bool {
         let ordered = self.running(id).is_some_and(|node| node.with(|engine, _| engine.trigger_snapshot()));
         self.settle(id);
         ordered
-    }
-
-    /// Whether the nodes `a` and `b` have something on the way to one another.
-    pub fn links(&self) -> BTreeSet<(u64, u64)> {
-        self.network.iter().map(|envelope| (envelope.from, envelope.to)).collect()
-    }
-
-    /// Who a node is.
-    pub fn replica(&self, id: u64) -> Option<Replica<u64>> {
-        self.nodes.get(&id).map(Node::replica)
-    }
-
-    /// Whether a node runs.
-    pub fn is_up(&self, id: u64) -> bool {
-        self.runs(id)
     }
 }
 

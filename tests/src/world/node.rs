@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use openraft_engine::{
-    Command, Engine, EngineConfig, LogId, LogIdOptionExt, Membership, OwnPayload, Replica, Reply,
-    RestartState, SavedVote, ServerState, SnapshotMeta, StoreId, StoredMembership, Timestamp, Vote,
+    ChangePrecondition, Command, Engine, EngineConfig, LogId, LogIdOptionExt, Membership, MembershipChange,
+    OwnPayload, ReadIndexRequest, Replica, Reply, RestartState, SavedVote, ServerState, SnapshotMeta,
+    StoreId, StoredMembership, Timestamp, Vote,
 };
 
 use super::disk::{Disk, Image, Write};
@@ -40,7 +42,10 @@ enum Caller {
     Leader(u64),
     /// A read, and how many leading entries were known to be committed when it came.
     Read(String, u64),
+    /// A follower's question, by its number.
+    Reader(u64, u64),
     Transfer,
+    Change,
     Initialize,
 }
 
@@ -55,6 +60,8 @@ struct Running {
     writes: BTreeMap<u64, Entry>,
     /// Of each leader, the last append that came in its stream's order.
     streams: BTreeMap<u64, Stamp>,
+    /// The reads that wait for the leader's answer, by the question's number.
+    questions: BTreeMap<u64, (String, u64)>,
     token: u64,
     /// The position of the engine's latest heartbeat, and what it last told the tasks to be committed.
     position: u64,
@@ -102,7 +109,7 @@ impl PartialEq for Node {
                 a.engine.protocol_state() == b.engine.protocol_state()
                     && (&a.tasks, &a.work, &a.callers, &a.writes, &a.streams)
                         == (&b.tasks, &b.work, &b.callers, &b.writes, &b.streams)
-                    && (a.position, a.committed) == (b.position, b.committed)
+                    && (&a.questions, a.position, a.committed) == (&b.questions, b.position, b.committed)
             }
             (a, b) => a.is_none() && b.is_none(),
         };
@@ -119,8 +126,9 @@ impl Hash for Node {
         (self.id, self.store_id, self.life, &self.disk, &self.snapshot, &self.machine).hash(state);
         if let Some(running) = &self.running {
             running.engine.protocol_state().hash(state);
-            let Running { tasks, work, callers, writes, streams, .. } = running;
-            (tasks, work, callers, writes, streams, running.position, running.committed).hash(state);
+            let Running { tasks, work, callers, writes, streams, questions, .. } = running;
+            (tasks, work, callers, writes, streams, questions, running.position, running.committed)
+                .hash(state);
         }
     }
 }
@@ -163,6 +171,11 @@ impl Node {
     /// Its replication tasks, by follower.
     pub fn tasks(&self) -> impl Iterator<Item = (u64, &Task)> {
         self.running.iter().flat_map(|running| running.tasks.iter().map(|(id, task)| (*id, task)))
+    }
+
+    /// What its clock says.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Its log store.
@@ -222,6 +235,7 @@ impl Node {
             callers: BTreeMap::new(),
             writes: BTreeMap::new(),
             streams: BTreeMap::new(),
+            questions: BTreeMap::new(),
             token: 0,
             position: 0,
             committed: None,
@@ -275,8 +289,17 @@ impl Node {
         Ok(self.hand.last().expect("at least one").log_id)
     }
 
-    /// Reads; `floor` leading entries are known to be committed somewhere.
+    /// Reads; `floor` leading entries are known to be committed somewhere. A follower asks its leader.
     pub(super) fn read(&mut self, name: String, floor: u64) {
+        let id = self.id;
+        let running = self.running();
+        if let Some(leader) = running.engine.leader().filter(|leader| *leader != id) {
+            running.token += 1;
+            let number = running.token;
+            running.questions.insert(number, (name, floor));
+            let message = Message::ReadIndex(number, ReadIndexRequest { from: self.replica() });
+            return self.out.push(Envelope { from: id, to: leader, message });
+        }
         let token = self.caller(Caller::Read(name, floor));
         self.with(|engine, now| engine.read_index(now, vec![token]));
     }
@@ -284,6 +307,15 @@ impl Node {
     pub(super) fn transfer(&mut self, to: Option<u64>) {
         let token = self.caller(Caller::Transfer);
         self.with(|engine, now| engine.transfer_leader(now, token, to));
+    }
+
+    pub(super) fn change(
+        &mut self,
+        change: &MembershipChange<u64, Address>,
+        preconditions: &[ChangePrecondition<u64>],
+    ) {
+        let token = self.caller(Caller::Change);
+        self.with(|engine, now| engine.change_membership(now, token, change, preconditions));
     }
 
     pub(super) fn flush(&mut self, count: usize) {
@@ -403,7 +435,7 @@ impl Node {
         stamp
     }
 
-    pub(super) fn receive(&mut self, from: u64, message: Message) {
+    pub(super) fn receive(&mut self, from: u64, message: Message, history: &mut History) {
         match message {
             Message::VoteRequest(request) => {
                 let token = self.caller(Caller::Candidate(from, request.vote));
@@ -417,6 +449,20 @@ impl Node {
                 self.with(|engine, now| engine.handle_timeout_now(now, token, request));
             }
             Message::TimeoutNowReply(_) => {}
+            Message::ReadIndex(number, request) => {
+                let token = self.caller(Caller::Reader(from, number));
+                self.with(|engine, now| engine.handle_read_index(now, token, request));
+            }
+            Message::ReadIndexReply(number, reply) => {
+                let Some((name, floor)) = self.running().questions.remove(&number) else { return };
+                match reply.result {
+                    Ok(log_id) => {
+                        let token = self.caller(Caller::Read(name, floor));
+                        self.with(|engine, _| engine.await_applied(vec![token], log_id));
+                    }
+                    Err(refused) => history.note(|| format!("{} refuses {name}: {refused:?}", self.id)),
+                }
+            }
             Message::Heartbeat(stamp, request) => {
                 let token = self.caller(Caller::Peer(from, stamp));
                 self.with(|engine, now| engine.handle_heartbeat(now, token, request));
@@ -469,7 +515,7 @@ impl Node {
             admitted: running.engine.admitted(),
             vote: running.engine.vote(),
             life: self.life,
-            promise: running.engine.promise_asked(),
+            promise: if self.settings.promises { running.engine.promise_asked() } else { Duration::ZERO },
             committed: running.committed,
             position: running.position,
             now: self.now,
@@ -497,6 +543,8 @@ impl Node {
         let id = self.id;
         match command {
             Command::SaveVote { io, vote, promise_cap } => {
+                // Where nobody asks for a promise none is given, and a restart has nothing to wait for.
+                let promise_cap = if self.settings.promises { promise_cap } else { Duration::ZERO };
                 self.disk.submit(Some(io), Write::Vote(SavedVote { vote, promise_cap }));
             }
             Command::AppendInputEntries { io, first, last } => {
@@ -592,6 +640,15 @@ impl Node {
                     Err(refused) => format!("{id} did not hand over: {refused}"),
                 });
             }
+            (Caller::Change, Reply::Membership(result)) => {
+                return history.note(|| match result {
+                    Ok(log_id) => format!("{id} answers the change: in force by {log_id}"),
+                    Err(refused) => format!("{id} answers the change: {refused}"),
+                });
+            }
+            (Caller::Reader(to, number), Reply::ReadIndex(reply)) => {
+                (to, Message::ReadIndexReply(number, reply))
+            }
             (Caller::Leader(to), Reply::TimeoutNow(reply)) => (to, Message::TimeoutNowReply(reply)),
             (Caller::Candidate(to, asked), Reply::Vote(reply)) => {
                 history.voted(id, &self.disk.durable, asked, &reply);
@@ -620,7 +677,15 @@ impl Node {
             return;
         }
         running.seen = now;
-        if (before.role, before.leader, before.vote) != (now.role, now.leader, now.vote) {
+        let is_follower =
+            |seen: Seen| matches!(seen.role, Some(ServerState::Follower | ServerState::Learner));
+        let same_side = is_follower(before) && is_follower(now);
+        if same_side && (before.leader, before.vote) == (now.leader, now.vote) {
+            if before.role != now.role {
+                let what = if now.role == Some(ServerState::Follower) { "a voter" } else { "no voter" };
+                history.note(|| format!("{id} is {what} now"));
+            }
+        } else if (before.role, before.leader, before.vote) != (now.role, now.leader, now.vote) {
             let vote = now.vote;
             let what = match (now.role.expect("it runs"), now.leader) {
                 (ServerState::Leader, _) => format!("{id} leads, {vote}"),

@@ -9,6 +9,8 @@ use openraft_engine::{EngineConfig, ProgressWindows, Replica};
 pub struct Settings {
     /// Whether nodes ask before they campaign.
     pub pre_vote: bool,
+    /// Whether leaders ask for promises.
+    pub promises: bool,
     /// Build a snapshot after so many entries; `None`: when asked.
     pub snapshot_every: Option<u64>,
     /// How many entries behind a snapshot stay in the log.
@@ -27,6 +29,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             pre_vote: true,
+            promises: true,
             snapshot_every: None,
             keep: 0,
             pin: 1_000,
