@@ -4,7 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
-use openraft_adapters::{Env, RaftLogStorage, RaftStateMachine, RaftTypeConfig};
+use openraft_adapters::{
+    Env, RaftLogReader, RaftLogStorage, RaftStateMachine, RaftTypeConfig, StorageError, StoredMembershipOf,
+};
+use openraft_engine::RaftEntry as _;
 use openraft_engine::{Engine, LogIdOptionExt, RestartState};
 use tokio::sync::{mpsc, watch};
 
@@ -31,7 +34,7 @@ impl<C: RaftTypeConfig> Raft<C> {
         let RaftParts { config, replica: me, env, network, log, mut state_machine } = parts;
         config.validate()?;
         let found = recover(&*log, &mut *state_machine).await?;
-        let applied_membership = membership_at::<C>(&found);
+        let applied_membership = membership_at::<C>(&found, &*log.reader()).await?;
         let pending = PendingWrites::new();
         let engine = Engine::new(config.engine_config(me), env.now(), found).map_err(InvalidConfig::from)?;
         // Of log and snapshot together: a purged log may state no membership any more.
@@ -148,20 +151,43 @@ async fn recover<C: RaftTypeConfig>(
     })
 }
 
+/// Entries read to find a membership weigh at most this together, in bytes.
+const SCAN_BYTES: u64 = 1 << 20;
+
 /// The membership in force at the last applied entry.
-fn membership_at<C: RaftTypeConfig>(
+///
+/// The log remembers its last two without a scan. Where both were stated after what is applied, one stated before them
+/// may be in force, and what lies between snapshot and last applied entry is read to find it.
+async fn membership_at<C: RaftTypeConfig>(
     found: &RestartState<C::NodeId, C::Node>,
-) -> openraft_adapters::StoredMembershipOf<C> {
-    let snapshot = found.snapshot.as_ref().map(|meta| &meta.membership);
-    let stated = found.memberships.iter().chain(snapshot);
-    stated
-        .filter(|stored| stored.log_id <= found.applied)
-        .max_by_key(|stored| stored.log_id)
-        .cloned()
-        .unwrap_or_else(|| openraft_engine::StoredMembership {
-            log_id: None,
-            membership: openraft_engine::Membership::default(),
-        })
+    log: &dyn RaftLogReader<C>,
+) -> Result<StoredMembershipOf<C>, StorageError> {
+    let snapshot = found.snapshot.as_ref();
+    let stated = found.memberships.iter().chain(snapshot.map(|meta| &meta.membership));
+    let known = stated.filter(|stored| stored.log_id <= found.applied).max_by_key(|stored| stored.log_id);
+    let mut membership = known.cloned().unwrap_or_default();
+    if found.memberships.len() < 2 || found.memberships[0].log_id <= found.applied {
+        return Ok(membership);
+    }
+    let covered = snapshot.and_then(|meta| meta.last_log_id).next_index();
+    let mut next = covered.max(found.purged.next_index());
+    let end = found.applied.next_index();
+    while next < end {
+        let entries = log.read(next..end, SCAN_BYTES).await.map_err(|error| {
+            StorageError::new(
+                format!("reading entries {next}..{end} for the membership stated in them"),
+                &error,
+            )
+        })?;
+        let stated = entries.iter().filter_map(|entry| Some((entry.log_id, entry.membership()?))).last();
+        if let Some((log_id, stated)) = stated {
+            membership = StoredMembershipOf::<C>::new(log_id, stated.clone());
+        }
+        next = entries.end_index().filter(|read| *read > next).ok_or_else(|| {
+            StorageError::message(format!("reading entries {next}..{end}"), "the log store gave none")
+        })?;
+    }
+    Ok(membership)
 }
 
 /// Runs the state machine's task; a panic of the application's code is told to the core.
@@ -211,5 +237,79 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         let _ = state_machine_done.recv().await;
         // `shutdown` returns when this goes.
         drop(metrics);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft_adapters::memory::MemDisk;
+    use openraft_adapters::suite::flushed;
+    use openraft_adapters::{Entry, EntryPayload, EntryRange};
+    use openraft_engine::{LogId, Membership, SnapshotMeta, StoreId};
+
+    use super::*;
+
+    openraft_adapters::declare_raft_types!(T: D = String);
+
+    fn members(size: u64) -> Membership<u64, <T as RaftTypeConfig>::Node> {
+        Membership::new_initial((1..=size).map(|id| (id, StoreId(id.into()), Default::default())))
+    }
+
+    fn id(index: u64) -> LogId<u64> {
+        LogId::new(1, 1, index)
+    }
+
+    /// A log in which the entry at index `i` states a membership of `i` nodes if `i` is one of these.
+    async fn log(memberships: &[u64], end: u64) -> Arc<dyn RaftLogStorage<T>> {
+        let store = MemDisk::<T>::new().open();
+        let entries = (0..end).map(|i| {
+            let payload = match memberships.contains(&i) {
+                true => EntryPayload::Membership(members(i)),
+                false => EntryPayload::Normal("x".repeat(100_000)),
+            };
+            Entry::new(id(i), payload)
+        });
+        flushed(|io| store.append(EntryRange::from_entries(entries.collect()), io)).await.unwrap();
+        store
+    }
+
+    async fn found_at(
+        log: &dyn RaftLogStorage<T>,
+        applied: u64,
+    ) -> RestartState<u64, <T as RaftTypeConfig>::Node> {
+        let state = log.log_state().await.unwrap();
+        RestartState {
+            last_log_id: state.last_log_id,
+            memberships: state.memberships,
+            applied: Some(id(applied)),
+            ..RestartState::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_membership_at_the_last_applied_entry_is_found_behind_those_that_the_log_remembers() {
+        let log = log(&[1, 3, 20, 25, 27], 30).await;
+        for (applied, stated) in
+            [(0, None), (2, Some(1)), (19, Some(3)), (22, Some(20)), (25, Some(25)), (29, Some(27))]
+        {
+            let found = found_at(&*log, applied).await;
+            let membership = membership_at::<T>(&found, &*log.reader()).await.unwrap();
+            assert_eq!(membership.log_id, stated.map(id), "applied up to {applied}");
+            assert_eq!(membership.membership.nodes().len() as u64, stated.unwrap_or(0));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_the_log_states_none_the_snapshots_membership_holds() {
+        let log = log(&[3, 25, 27], 30).await;
+        flushed(|io| log.purge(id(10), io)).await.unwrap();
+        let meta = SnapshotMeta {
+            last_log_id: Some(id(10)),
+            membership: StoredMembershipOf::<T>::new(id(3), members(3)),
+            snapshot_id: "s".to_owned(),
+        };
+        let found = RestartState { purged: Some(id(10)), snapshot: Some(meta), ..found_at(&*log, 20).await };
+        let membership = membership_at::<T>(&found, &*log.reader()).await.unwrap();
+        assert_eq!(membership.log_id, Some(id(3)));
     }
 }
