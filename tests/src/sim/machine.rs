@@ -77,6 +77,11 @@ impl RaftStateMachine<Types> for Machine {
         Ok(replies)
     }
 
+    fn state_hash(&self) -> Option<u64> {
+        let bytes = self.names.iter().flat_map(|name| name.bytes().chain([0]));
+        Some(bytes.fold(0, |hash: u64, byte| hash.wrapping_mul(0x100_0000_01b3).wrapping_add(byte.into())))
+    }
+
     async fn snapshot_builder(
         &mut self,
         membership: StoredMembershipOf<Types>,

@@ -105,7 +105,12 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
         pre_vote: !chance.one_in(4),
         write_timeout_ms: 2_000,
         read_timeout_ms: 2_000,
-        snapshot_every_entries: Some(40),
+        snapshot_every_entries: chance.one_in(2).then_some(40),
+        snapshot_every_bytes: Some(chance.draw(|rng| rng.random_range(2_000..20_000))),
+        snapshot_interval_ms: chance.one_in(3).then_some(1_500),
+        purge_pin_absence_ms: if chance.one_in(2) { 1_000 } else { 600_000 },
+        max_apply_bytes: chance.draw(|rng| rng.random_range(1..3_000)),
+        state_hash_every: Some(5),
         snapshot_keep_entries: chance.draw(|rng| rng.random_range(0..20)),
         purge_pin_bytes: chance.draw(|rng| rng.random_range(0..60)) * 150,
         ..Config::default()
@@ -225,8 +230,9 @@ async fn fault(cluster: &mut Cluster, network: &Network, chance: &Chance, trace:
 fn check(cluster: &Cluster, trace: &Trace) {
     assert_eq!(trace.violation(), None, "a check failed");
     for id in cluster.up() {
-        let fatal = cluster.raft(id).and_then(|raft| raft.metrics().borrow().fatal.clone());
-        assert_eq!(fatal, None, "node {id} stopped by itself");
+        let Some(metrics) = cluster.raft(id).map(|raft| raft.metrics().borrow().clone()) else { continue };
+        assert_eq!(metrics.fatal, None, "node {id} stopped by itself");
+        assert_eq!(metrics.state_hash_mismatch, None, "node {id} is in another state than its leader");
     }
 }
 
