@@ -11,6 +11,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// A leader says that it leads; answers [`Reply::Heartbeat`](crate::Reply::Heartbeat) once its vote is durable
     /// here.
     pub fn handle_heartbeat(&mut self, now: Timestamp, token: u64, request: HeartbeatRequest<NID>) {
+        self.enter("handle_heartbeat");
         let sender = Sender { from: request.from, admitted: request.admitted, to: request.to };
         if !self.accept_leader(now, &sender, request.vote) {
             return self.send_heartbeat_reply(token, request.position, None);
@@ -43,6 +44,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     ) where
         E: RaftEntry<NID, N> + 'a,
     {
+        self.enter("handle_append");
         let position = header.position;
         let sender = Sender::of_append(&header);
         if !self.listens_to(&sender) {
@@ -90,6 +92,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// A leader's message was refused for want of memory: it still is a message of the leader. Answers "busy".
     pub fn handle_append_refused_busy(&mut self, now: Timestamp, token: u64, header: AppendHeader<NID>) {
+        self.enter("handle_append_refused_busy");
         let sender = Sender::of_append(&header);
         if !self.listens_to(&sender) {
             return self.refuse_append(token, header.position, AppendResult::Refused);

@@ -26,6 +26,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         change: &MembershipChange<NID, N>,
         preconditions: &[ChangePrecondition<NID>],
     ) {
+        self.enter("change_membership");
         match self.plan_change(now, change, preconditions) {
             Err(refused) => self.respond(token, Reply::Membership(Err(refused))),
             Ok(None) => {

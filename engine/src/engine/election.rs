@@ -106,6 +106,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// own vote stays as it is, unless that leader itself has ordered the campaign. A pre-vote is judged alike, but
     /// changes nothing.
     pub fn handle_vote_request(&mut self, now: Timestamp, token: u64, request: VoteRequest<NID>) {
+        self.enter("handle_vote_request");
         let known = self.is_initialized() && !self.contradicts(&request.from, request.admitted);
         let sound = is_believable(&request.vote)
             && !request.vote.committed
@@ -140,6 +141,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// Counts the answer to the request that asked for `asked`.
     pub fn handle_vote_reply(&mut self, now: Timestamp, asked: Vote<NID>, reply: VoteReply<NID>) {
+        self.enter("handle_vote_reply");
         if !self.membership().membership.knows(&reply.from) {
             return;
         }

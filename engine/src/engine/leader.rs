@@ -75,6 +75,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// # Panics
     /// If `count` is zero.
     pub fn propose(&mut self, count: u64, bytes: u64) -> Result<Proposed<NID>, NotProposed<NID>> {
+        self.enter("propose");
         assert!(count > 0, "a proposal has at least one entry");
         match &self.state.role {
             Role::Leader(Leader { transfer: Some(transfer), .. }) => {
@@ -138,6 +139,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// Sends a heartbeat now, if this node leads; returns whether it does. The next one comes when it would have.
     pub fn trigger_heartbeat(&mut self, now: Timestamp) -> bool {
+        self.enter("trigger_heartbeat");
         let leads = matches!(self.state.role, Role::Leader(_));
         if leads {
             self.send_heartbeat(now);
@@ -173,6 +175,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// What a replication task has learned. Reports of other sessions than the present one are dropped.
     pub fn handle_replication_report(&mut self, now: Timestamp, report: ReplicationReport<NID>) {
+        self.enter("handle_replication_report");
         let Role::Leader(leader) = &mut self.state.role else { return };
         let Some(follower) = leader.followers.get_mut(&report.target.node_id) else { return };
         if follower.session != report.session {
@@ -208,6 +211,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// The replication task of `session` has ended by itself. If this node still leads, another one is started.
     pub fn handle_replication_ended(&mut self, target: NID, session: u64) {
+        self.enter("handle_replication_ended");
         let last = self.state.log.last();
         let membership = self.membership().membership.clone();
         let next_session = self.state.session + 1;

@@ -67,6 +67,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             sizes,
             config,
             commands: Vec::new(),
+            checker: Default::default(),
         };
         if let Some(snapshot) = found.snapshot {
             engine.restore_snapshot(&snapshot);
@@ -115,6 +116,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Answers [`Reply::Initialize`] once the entry is durable. If the log's membership is this very one, from
     /// index 0, the answer is `Ok` at once, so that forming can be repeated.
     pub fn initialize(&mut self, now: Timestamp, token: u64, nodes: InitialNodes<NID, N>) {
+        self.enter("initialize");
         let membership =
             Membership::new_initial(nodes.into_iter().map(|(id, (store_id, node))| (id, store_id, node)));
         let origin = LogId { leader_id: Default::default(), index: 0 };

@@ -2,6 +2,7 @@
 
 mod append;
 mod change;
+#[cfg_attr(not(debug_assertions), path = "check_off.rs")]
 mod check;
 mod election;
 mod leader;
@@ -58,6 +59,8 @@ pub struct Engine<NID: NodeId, N: Node> {
     /// must not depend on how the log was cut into appends.
     sizes: LogSizes,
     commands: Vec<Command<NID, N>>,
+    /// What the invariants are checked against, where debug assertions are on.
+    checker: check::Checker<NID>,
 }
 
 /// No term and no index goes beyond this. A greater one from a peer is a lie or damage and is refused, so that sums of
@@ -196,13 +199,14 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// What there is to do since the last call, in order.
     pub fn take_commands(&mut self) -> Vec<Command<NID, N>> {
-        self.check();
+        self.check_commands();
         std::mem::take(&mut self.commands)
     }
 
     /// A deadline has come: ask whether a campaign would be won, campaign, or send heartbeats and see whether a quorum still answers. Does nothing if
     /// none has come at `now`.
     pub fn handle_deadline(&mut self, now: Timestamp) {
+        self.enter("handle_deadline");
         if self.next_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -223,6 +227,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// # Panics
     /// If write `io` was never ordered.
     pub fn handle_log_flushed(&mut self, now: Timestamp, io: u64) {
+        self.enter("handle_log_flushed");
         self.state.lane.flushed_through(io);
         self.release_replies();
         match self.state.role {
@@ -453,6 +458,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
 
     /// The state machine has applied everything up to `log_id`.
     pub fn handle_applied(&mut self, now: Timestamp, log_id: LogId<NID>) {
+        self.enter("handle_applied");
         if Some(log_id) <= self.state.applied {
             return;
         }

@@ -16,6 +16,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// It never reads below this leadership's first entry, so that a new leader serves nothing before it knows what is
     /// committed.
     pub fn read_index(&mut self, now: Timestamp, tokens: Vec<u64>) {
+        self.enter("read_index");
         if !matches!(self.state.role, Role::Leader(_)) {
             let leader = self.leader();
             return self.refuse_read(Readers::Here(tokens), ReadRefused::NotLeader { leader });
@@ -32,6 +33,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     ///
     /// It counts as one of the reads that may wait. Who asks does not matter: the answer binds nobody.
     pub fn handle_read_index(&mut self, now: Timestamp, token: u64, _request: ReadIndexRequest<NID>) {
+        self.enter("handle_read_index");
         let refused = if !matches!(self.state.role, Role::Leader(_)) {
             Some(ReadRefused::NotLeader { leader: self.leader() })
         } else if self.places_for_reads() == 0 {
@@ -52,6 +54,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// changes nothing. It may be long in coming where this node is behind or removed; whoever waits has a deadline of
     /// its own. Should another entry be found applied in its place, the answer is a refusal.
     pub fn await_applied(&mut self, tokens: Vec<u64>, log_id: LogId<NID>) {
+        self.enter("await_applied");
         let tokens = self.admit_reads(tokens);
         if !tokens.is_empty() {
             self.wait_for_apply(ConfirmedRead { log_id, tokens });

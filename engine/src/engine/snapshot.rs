@@ -17,6 +17,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Orders a snapshot of what is applied, unless one is being built or nothing was applied since the last one.
     /// Returns whether it was ordered.
     pub fn trigger_snapshot(&mut self) -> bool {
+        self.enter("trigger_snapshot");
+        self.order_snapshot()
+    }
+
+    fn order_snapshot(&mut self) -> bool {
         let nothing_new = self.state.applied <= self.state.snapshot;
         if self.state.building_snapshot || self.state.installing.is_some() || nothing_new {
             return false;
@@ -30,6 +35,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The snapshot ordered last is durable and covers everything up to `last_log_id`; or `None`: it failed, and the
     /// one before it remains.
     pub fn handle_snapshot_built(&mut self, now: Timestamp, last_log_id: Option<LogId<NID>>) {
+        self.enter("handle_snapshot_built");
         self.state.building_snapshot = false;
         if last_log_id.is_none() {
             self.state.snapshot_failed_at = self.state.applied.next_index();
@@ -47,7 +53,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if enough(self.config.snapshot_every_entries, end.saturating_sub(begun))
             || enough(self.config.snapshot_every_bytes, self.sizes.weight(begun..end))
         {
-            self.trigger_snapshot();
+            self.order_snapshot();
         }
     }
 
@@ -65,7 +71,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return;
         }
         self.timing.snapshot = None;
-        if !self.trigger_snapshot() {
+        if !self.order_snapshot() {
             // A snapshot is being built or installed: what it does not cover is looked at again.
             self.arm_snapshot(now);
         }
@@ -119,6 +125,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// description that is none or that contradicts what is committed here, or another install under way ("busy"). One
     /// that covers nothing new is matched, and nothing is installed.
     pub fn handle_install_snapshot(&mut self, now: Timestamp, token: u64, header: SnapshotHeader<NID, N>) {
+        self.enter("handle_install_snapshot");
         let position = header.position;
         let Some(last) = header.meta.last_log_id else {
             return self.send_snapshot_reply(token, position, AppendResult::Refused);
@@ -171,6 +178,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The snapshot ordered to be installed is durable, is the current one, and is the state machine's state. `false`:
     /// it did not restore, and everything is as before.
     pub fn handle_snapshot_installed(&mut self, installed: bool) {
+        self.enter("handle_snapshot_installed");
         let Some(Installing { meta, token, position, vote }) = self.state.installing.take() else { return };
         let last = meta.last_log_id.expect("checked when it came");
         if !installed {

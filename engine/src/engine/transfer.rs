@@ -20,6 +20,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The target is caught up first and then told to campaign, without asking whether it would win. It has the
     /// shortest election timeout for all of that; then this node leads on and takes proposals again.
     pub fn transfer_leader(&mut self, now: Timestamp, token: u64, to: Option<NID>) {
+        self.enter("transfer_leader");
         let target = self.transfer_target(to);
         let Role::Leader(leader) = &mut self.state.role else {
             let leader = self.leader();
@@ -85,6 +86,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// The leader hands over to this node: campaign at once, without regard to the promise given to it, if it is the
     /// leader that this node follows and this log is as complete as its own. Answers [`Reply::TimeoutNow`].
     pub fn handle_timeout_now(&mut self, now: Timestamp, token: u64, request: TimeoutNowRequest<NID>) {
+        self.enter("handle_timeout_now");
         let follows = request.vote == self.state.vote
             && request.vote.committed
             && request.vote.node_id == request.from.node_id

@@ -4,6 +4,8 @@
 mod appends;
 mod bench;
 mod changes;
+#[cfg(debug_assertions)]
+mod checks;
 mod cluster;
 mod commits;
 mod elections;
