@@ -53,7 +53,7 @@ pub enum WriteError<C: RaftTypeConfig> {
         limit: u64,
     },
     /// Not proposed: larger than `max_proposal_bytes`.
-    #[error("the proposal has {size} bytes, the limit is {limit}")]
+    #[error("the proposal has {size} bytes, the limit is {limit}: cut it up, or raise max_proposal_bytes")]
     TooLarge {
         /// Bytes of its stored form.
         size: u64,
@@ -118,7 +118,7 @@ pub enum ReadIndexError<C: RaftTypeConfig> {
     #[error(transparent)]
     NotLeader(#[from] ForwardToLeader<C>),
     /// Too many reads wait. Try again after a pause.
-    #[error("overloaded: too many reads wait for their confirmation; try again later")]
+    #[error("overloaded: max_waiting_reads wait already; try again later")]
     Overloaded,
     /// No quorum confirmed the leader in time, or this node had not applied in time what the leader named.
     #[error(
