@@ -1,0 +1,209 @@
+//! `NodeBuilder`: what a node is told, and how it starts: store, core, server, and the forming of the cluster.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use openraft_adapters::{Env, IdentityStore};
+use openraft_core::formation::Formation;
+use openraft_core::{Config, Raft, RaftParts};
+use openraft_engine::{BasicNode, StoreId};
+use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts};
+use openraft_storage_sled::{SledOptions, SledStore};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::error::forming_failed;
+use crate::forward::Forwarder;
+use crate::machine::{AppMachine, Shared};
+use crate::node::Inner;
+use crate::{App, Node, NodeTypes, StartError, routes};
+
+/// There is one group.
+const GROUP: u64 = 0;
+
+/// Describes a node and starts it. Made by [`Node::builder`].
+pub struct NodeBuilder<A: App> {
+    id: u64,
+    directory: PathBuf,
+    name: String,
+    listen: Option<String>,
+    cluster: BTreeMap<u64, BasicNode>,
+    config: Config,
+    app_routes: Router,
+    app: PhantomData<fn() -> A>,
+}
+
+impl<A: App> NodeBuilder<A> {
+    pub(crate) fn new(id: u64, directory: PathBuf) -> Self {
+        Self {
+            id,
+            directory,
+            name: "openraft".to_owned(),
+            listen: None,
+            cluster: BTreeMap::new(),
+            config: Config::default(),
+            app_routes: Router::new(),
+            app: PhantomData,
+        }
+    }
+
+    /// The nodes that form the cluster, `(id, "host:port")`, this one among them: the same list on every node. It is
+    /// used once; a directory that belongs to a cluster knows its members.
+    pub fn cluster<S: Into<String>>(mut self, nodes: impl IntoIterator<Item = (u64, S)>) -> Self {
+        self.cluster = nodes.into_iter().map(|(id, address)| (id, BasicNode::new(address))).collect();
+        self
+    }
+
+    /// Where to listen, `host:port`, for peers and clients. Default: the node's own address in the list.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// The cluster's name: nodes of different names refuse one another. Default "openraft".
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Changes the configuration: timeouts, limits, snapshots.
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// The application's own HTTP routes, served on the node's port. Paths that begin with `/raft/` and `/node/` are the
+    /// node's.
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.app_routes = routes;
+        self
+    }
+
+    /// Starts the node. On return it answers peers and clients; the cluster forms, and a leader is elected, as the other
+    /// nodes come: [`Node::ready`] waits for that, writes and reads wait by themselves.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is left running.
+    pub async fn start(self) -> Result<Node<A>, StartError> {
+        self.config.validate()?;
+        let own = self.cluster.get(&self.id).map(|node| node.addr.clone());
+        let Some(listen) = self.listen.clone().or(own) else {
+            return Err(StartError::Incomplete(format!(
+                "node {} is not in the list given to cluster(): give every node the same complete list, itself included",
+                self.id
+            )));
+        };
+        let listener = TcpListener::bind(&listen)
+            .await
+            .map_err(|source| StartError::Listen { address: listen.clone(), source })?;
+        let address = listener.local_addr().map_or(listen, |address| address.to_string());
+        let store = self.open().await?;
+        let identity: Arc<dyn IdentityStore<NodeTypes<A>>> = store.clone();
+        let env = Env::tokio();
+        let network = HttpNetwork::new(identity.clone(), HttpOptions::default());
+        let formation = Arc::new(Formation::new(identity.clone(), self.cluster.clone()));
+        let state = Shared::new();
+        let raft = Raft::start(RaftParts {
+            config: self.config.clone(),
+            replica: identity.identity().replica,
+            env: env.clone(),
+            network: Arc::new(network.clone()),
+            log: store.log(GROUP),
+            state_machine: Box::new(AppMachine::new(state.clone(), store.snapshots(GROUP))),
+        })
+        .await
+        .map_err(|error| StartError::Node { id: self.id, reason: error.to_string() })?;
+        if raft.is_initialized() {
+            formation.set_formed(member_stores(&raft));
+        }
+
+        let slot = RaftSlot::new();
+        slot.set(Arc::new(raft.clone()));
+        let max_bytes = usize::try_from(self.config.max_proposal_bytes).unwrap_or(usize::MAX);
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(openraft_network_http::serve(
+            listener,
+            ServerParts {
+                identity,
+                raft: slot,
+                formation: formation.clone(),
+                app: self.app_routes.merge(routes::router::<A>(raft.clone(), max_bytes)),
+                limits: ServerLimits::default(),
+            },
+            until(stopped),
+        ));
+        tracing::info!(id = self.id, listen = %address, data = %self.directory.display(), "the node answers");
+        let forming = form(&raft, formation, network, env);
+        Ok(Node::of(Inner {
+            raft,
+            state,
+            forwarder: Forwarder::new(),
+            write_timeout: Duration::from_millis(self.config.write_timeout_ms),
+            read_timeout: Duration::from_millis(self.config.read_timeout_ms),
+            address,
+            forming,
+            stop,
+            server: Mutex::new(Some(server)),
+        }))
+    }
+
+    async fn open(&self) -> Result<Arc<SledStore<NodeTypes<A>>>, StartError> {
+        let (dir, options) = (self.directory.clone(), SledOptions::new(self.id, self.name.clone()));
+        let unusable = |reason: String| StartError::Directory { dir: self.directory.clone(), reason };
+        let opened = tokio::task::spawn_blocking(move || SledStore::open(&dir, options)).await;
+        opened.map_err(|error| unusable(error.to_string()))?.map_err(|error| unusable(error.to_string()))
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error is the end of whoever could have said so: a stop as well.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+fn member_stores<A: App>(raft: &Raft<NodeTypes<A>>) -> BTreeMap<u64, StoreId> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow();
+    metrics.membership.membership.nodes().iter().map(|(id, member)| (*id, member.store_id)).collect()
+}
+
+/// Forms the cluster beside everything else, if the directory belongs to none. The receiver says what keeps it from that
+/// for good.
+fn form<A: App>(
+    raft: &Raft<NodeTypes<A>>,
+    formation: Arc<Formation<NodeTypes<A>>>,
+    network: HttpNetwork<NodeTypes<A>>,
+    env: Env,
+) -> watch::Receiver<String> {
+    let (failed, failure) = watch::channel(String::new());
+    if raft.is_initialized() {
+        return failure;
+    }
+    let raft = raft.clone();
+    tokio::spawn(async move {
+        let mut metrics = raft.metrics();
+        let formed = async {
+            let nodes = formation.form(&network, &env).await.map_err(|error| forming_failed(&error))?;
+            match raft.initialize(nodes).await {
+                // A leader that the others elected has reached this node before: the cluster is formed.
+                Err(error) if !raft.is_initialized() => {
+                    Err(format!("the cluster cannot be initialised: {error}"))
+                }
+                _ => Ok(()),
+            }
+        };
+        tokio::select! {
+            biased;
+            // The node has ended.
+            _ = metrics.wait_for(|m| m.fatal.is_some()) => {}
+            result = formed => if let Err(reason) = result {
+                tracing::error!(%reason, "the node cannot form its cluster");
+                failed.send_replace(reason);
+            }
+        }
+    });
+    failure
+}

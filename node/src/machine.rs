@@ -1,0 +1,197 @@
+//! `AppMachine`: an [`App`] as the full state machine, with its snapshots in the node's store.
+//!
+//! The state lives in memory. What is durable is the log and the current snapshot: a start restores the snapshot, and
+//! the core applies the log behind it anew. Applied index and snapshot are thus one thing, and no crash can part them.
+
+use std::io::{self, Write};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use openraft_adapters::{
+    EntryPayload, EntryRange, LogIdOf, RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotMetaOf,
+    SnapshotSink, StorageError, StoredMembershipOf,
+};
+use openraft_storage_sled::SledSnapshots;
+
+use crate::pipe;
+use crate::{App, NodeTypes};
+
+/// The state, shared with whoever queries it.
+pub(crate) struct Shared<A>(Arc<RwLock<A>>);
+
+impl<A> Clone for Shared<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A: App> Shared<A> {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// An application that panicked while it applied has stopped the node; what it left is not served as if it were
+    /// whole, because the node answers no linearizable read any more.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, A> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, A> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct AppMachine<A: App> {
+    state: Shared<A>,
+    snapshots: SledSnapshots<NodeTypes<A>>,
+    last_applied: Option<LogIdOf<NodeTypes<A>>>,
+}
+
+impl<A: App> AppMachine<A> {
+    pub(crate) fn new(state: Shared<A>, snapshots: SledSnapshots<NodeTypes<A>>) -> Self {
+        Self { state, snapshots, last_applied: None }
+    }
+
+    async fn restore(&mut self, snapshot: Snapshot<NodeTypes<A>>) -> Result<(), StorageError> {
+        let restored = read(&snapshot).await?;
+        *self.state.write() = restored;
+        self.last_applied = snapshot.meta.last_log_id;
+        Ok(())
+    }
+}
+
+fn remedy(id: &str) -> String {
+    format!(
+        "restoring snapshot {id:?}: App::restore must read what App::snapshot wrote, also what an earlier version of the \
+         program wrote; run that version, or mend restore"
+    )
+}
+
+/// The state that a snapshot holds.
+async fn read<A: App>(snapshot: &Snapshot<NodeTypes<A>>) -> Result<A, StorageError> {
+    let Snapshot { meta, source } = snapshot;
+    let (chunks, mut reader) = pipe::reader();
+    let restoring = tokio::task::spawn_blocking(move || A::restore(&mut reader));
+    let mut offset = 0;
+    let mut failed = None;
+    while offset < source.len() {
+        let piece = match source.read_at(offset, pipe::CHUNK_BYTES).await {
+            Ok(piece) if !piece.is_empty() => piece,
+            Ok(_) => {
+                let ends = format!("its content ends at byte {offset} of {}", source.len());
+                failed = Some(StorageError::message(remedy(&meta.snapshot_id), ends));
+                break;
+            }
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
+        offset += piece.len() as u64;
+        if chunks.send(Ok(piece)).await.is_err() {
+            // It has read all that it wants, or has failed: it will say.
+            break;
+        }
+    }
+    if failed.is_some() {
+        // Nothing is restored from the beginning of a snapshot. It may have stopped reading already.
+        let _ = chunks.send(Err(io::Error::other("the snapshot cannot be read to its end"))).await;
+    }
+    drop(chunks);
+    let restored = restoring.await;
+    match (failed, restored) {
+        (Some(error), _) => Err(error),
+        (None, Ok(Ok(app))) => Ok(app),
+        (None, Ok(Err(error))) => Err(StorageError::new(remedy(&meta.snapshot_id), &error)),
+        (None, Err(panic)) => Err(StorageError::new(remedy(&meta.snapshot_id), &panic)),
+    }
+}
+
+#[async_trait]
+impl<A: App> RaftStateMachine<NodeTypes<A>> for AppMachine<A> {
+    async fn last_applied(&mut self) -> Result<Option<LogIdOf<NodeTypes<A>>>, StorageError> {
+        if let Some(snapshot) = self.snapshots.current() {
+            self.restore(snapshot).await?;
+        }
+        Ok(self.last_applied)
+    }
+
+    async fn apply(&mut self, entries: EntryRange<NodeTypes<A>>) -> Result<Vec<A::Reply>, StorageError> {
+        let mut replies = Vec::with_capacity(entries.len());
+        let mut state = self.state.write();
+        for entry in entries.iter() {
+            if let EntryPayload::Normal(command) = &entry.payload {
+                replies.push(state.apply(entry.log_id, command));
+            }
+            self.last_applied = Some(entry.log_id);
+        }
+        Ok(replies)
+    }
+
+    async fn snapshot_builder(
+        &mut self,
+        membership: StoredMembershipOf<NodeTypes<A>>,
+    ) -> Result<Box<dyn SnapshotBuilder<NodeTypes<A>>>, StorageError> {
+        let last_log_id = self.last_applied;
+        let snapshot_id = last_log_id.map_or("empty".to_owned(), |id| id.to_string());
+        Ok(Box::new(Builder {
+            view: self.state.read().clone(),
+            meta: SnapshotMetaOf::<NodeTypes<A>> { last_log_id, membership, snapshot_id },
+            snapshots: self.snapshots.clone(),
+        }))
+    }
+
+    async fn current_snapshot(&mut self) -> Result<Option<Snapshot<NodeTypes<A>>>, StorageError> {
+        Ok(self.snapshots.current())
+    }
+
+    async fn snapshot_sink(
+        &mut self,
+        meta: &SnapshotMetaOf<NodeTypes<A>>,
+    ) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        Ok(self.snapshots.sink(meta))
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<NodeTypes<A>>) -> Result<(), StorageError> {
+        // Restored before it becomes the current one: what does not restore must never be found at the next start.
+        let received = self.snapshots.received(meta);
+        let received = received.or_else(|| self.snapshots.current().filter(|current| current.meta == *meta));
+        let Some(received) = received else {
+            let action = format!("installing snapshot {:?}", meta.snapshot_id);
+            return Err(StorageError::message(action, "it has not been received"));
+        };
+        let restored = read(&received).await?;
+        self.snapshots.install(meta).await?;
+        *self.state.write() = restored;
+        self.last_applied = meta.last_log_id;
+        Ok(())
+    }
+}
+
+/// A view of the state, written while the state moves on.
+struct Builder<A: App> {
+    view: A,
+    meta: SnapshotMetaOf<NodeTypes<A>>,
+    snapshots: SledSnapshots<NodeTypes<A>>,
+}
+
+#[async_trait]
+impl<A: App> SnapshotBuilder<NodeTypes<A>> for Builder<A> {
+    async fn build(self: Box<Self>) -> Result<SnapshotMetaOf<NodeTypes<A>>, StorageError> {
+        let Self { view, meta, snapshots } = *self;
+        let (mut out, mut chunks) = pipe::writer();
+        let writing = tokio::task::spawn_blocking(move || {
+            view.snapshot(&mut out)?;
+            out.flush()
+        });
+        let mut writer = snapshots.writer(meta.clone());
+        while let Some(chunk) = chunks.recv().await {
+            writer.write(chunk).await?;
+        }
+        let action = || format!("writing snapshot {:?}", meta.snapshot_id);
+        let written = writing.await.map_err(|panic| StorageError::new(action(), &panic))?;
+        written.map_err(|error| StorageError::new(action(), &error))?;
+        writer.finish().await?;
+        Ok(meta)
+    }
+}

@@ -1,0 +1,220 @@
+//! `Node`: a running node in the hands of the application.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use openraft_core::{Fatal, Raft, ReadIndexError, ReadPolicy};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::forward::{Forwarded, Forwarder};
+use crate::machine::Shared;
+use crate::{App, NodeBuilder, NodeTypes, ReadError, WriteError, routes};
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// As of a moment after the call: every write that was acknowledged before is seen, whatever clocks do. Asks the
+    /// leader, or, on the leader, a quorum (ReadIndex, thesis 6.4).
+    #[default]
+    Linearizable,
+    /// What this node has applied by now, which may be old, and is older the longer it is cut off. Needs no leader.
+    Stale,
+}
+
+/// How long to wait before looking again who leads.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A running node. Cloning gives another handle; when the last one is dropped the node ends, without waiting for what is
+/// under way. [`shutdown`](Node::shutdown) ends it in order.
+pub struct Node<A: App> {
+    inner: Arc<Inner<A>>,
+}
+
+impl<A: App> Clone for Node<A> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+pub(crate) struct Inner<A: App> {
+    pub(crate) raft: Raft<NodeTypes<A>>,
+    pub(crate) state: Shared<A>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) write_timeout: Duration,
+    pub(crate) read_timeout: Duration,
+    pub(crate) address: String,
+    /// What keeps the node from forming its cluster for good; empty if nothing does.
+    pub(crate) forming: watch::Receiver<String>,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) server: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<A: App> Drop for Inner<A> {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            server.abort();
+        }
+    }
+}
+
+impl<A: App> Node<A> {
+    /// Begins to describe node `id`, which keeps everything in `directory`.
+    pub fn builder(id: u64, directory: impl Into<std::path::PathBuf>) -> NodeBuilder<A> {
+        NodeBuilder::new(id, directory.into())
+    }
+
+    pub(crate) fn of(inner: Inner<A>) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The full handle: metrics, membership, transfer of leadership, snapshots.
+    pub fn raft(&self) -> &Raft<NodeTypes<A>> {
+        &self.inner.raft
+    }
+
+    /// Where the node listens, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.inner.address
+    }
+
+    /// Writes: on return the command is durable on a quorum and applied by the leader. Works on every node; goes to
+    /// whoever leads, and waits for a leader, at most for the configured `write_timeout_ms`. What was certainly not
+    /// proposed is tried again within that time, what may have been never is.
+    ///
+    /// # Errors
+    /// See [`WriteError`]: nothing was written, or the outcome is unknown.
+    ///
+    /// # Cancellation
+    /// Dropping the future withdraws nothing: the write may still take effect.
+    pub async fn write(&self, command: A::Command) -> Result<A::Reply, WriteError> {
+        let encoded = postcard::to_stdvec(&command).map_err(|error| WriteError::Refused {
+            reason: format!("the command does not encode: {error}"),
+        })?;
+        drop(command);
+        let encoded = Bytes::from(encoded);
+        let end = Instant::now() + self.inner.write_timeout;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let reason = match self.try_write(&encoded, left).await? {
+                Forwarded::Done(reply) => {
+                    return postcard::from_bytes(&reply).map_err(|error| WriteError::OutcomeUnknown {
+                        reason: format!("the write took effect, but its reply does not decode: {error}"),
+                    });
+                }
+                Forwarded::Refused(reason) => return Err(WriteError::Refused { reason }),
+                Forwarded::Unknown(reason) => return Err(WriteError::OutcomeUnknown { reason }),
+                Forwarded::NotTaken(reason) => reason,
+            };
+            if Instant::now() + PAUSE >= end {
+                return Err(WriteError::NotWritten { reason });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One attempt, here or at the leader.
+    async fn try_write(&self, encoded: &Bytes, within: Duration) -> Result<Forwarded, WriteError> {
+        let (me, leader, address, fatal) = {
+            let metrics = self.inner.raft.metrics();
+            let metrics = metrics.borrow();
+            let nodes = metrics.membership.membership.nodes();
+            let address = metrics.current_leader.and_then(|id| Some(nodes.get(&id)?.node.addr.clone()));
+            (metrics.id, metrics.current_leader, address, metrics.fatal.clone())
+        };
+        if let Some(fatal) = fatal {
+            return Err(WriteError::Stopped(fatal));
+        }
+        if leader == Some(me) {
+            let command =
+                postcard::from_bytes::<A::Command>(encoded).map_err(|error| WriteError::Refused {
+                    reason: format!("the command does not decode as it was encoded: {error}"),
+                })?;
+            return Ok(routes::attempt::<A>(&self.inner.raft, command, within).await);
+        }
+        match address {
+            Some(address) => Ok(self.inner.forwarder.write(&address, encoded.clone(), within).await),
+            None => Ok(Forwarded::NotTaken(self.why_no_leader())),
+        }
+    }
+
+    fn why_no_leader(&self) -> String {
+        if let Some(reason) = Some(self.inner.forming.borrow().clone()).filter(|reason| !reason.is_empty()) {
+            return reason;
+        }
+        if !self.inner.raft.is_initialized() {
+            return "the cluster is not formed yet: every listed node must run".to_owned();
+        }
+        "no leader is known: more than half of the voters must run and reach one another".to_owned()
+    }
+
+    /// Looks something up in this node's state, once that is as fresh as `consistency` demands. Works on every node.
+    ///
+    /// # Errors
+    /// If nobody who leads confirms the read within `read_timeout_ms`.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn read(&self, query: A::Query, consistency: Consistency) -> Result<A::Answer, ReadError> {
+        if consistency == Consistency::Linearizable {
+            self.confirm().await?;
+        }
+        Ok(self.inner.state.read().query(query))
+    }
+
+    async fn confirm(&self) -> Result<(), ReadError> {
+        let within = self.inner.read_timeout;
+        let end = Instant::now() + within;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let asked = self.inner.raft.ensure_linearizable(ReadPolicy::Follower);
+            let reason = match tokio::time::timeout(left, asked).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(ReadIndexError::Fatal(fatal))) => return Err(ReadError::Stopped(fatal)),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => self.why_no_leader(),
+            };
+            if Instant::now() + PAUSE >= end {
+                return Err(ReadError::NotConfirmed { within, reason });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until the cluster is formed and a leader is known here.
+    ///
+    /// # Errors
+    /// If the node stops before. Bound the wait by a timeout of your own; it may be that other nodes never come.
+    pub async fn ready(&self) -> Result<(), Fatal> {
+        let mut metrics = self.inner.raft.metrics();
+        let found = metrics.wait_for(|m| m.current_leader.is_some() || m.fatal.is_some()).await;
+        match found.map(|m| m.fatal.clone()) {
+            Ok(None) => Ok(()),
+            Ok(Some(fatal)) => Err(fatal),
+            Err(_) => Err(Fatal::Stopped),
+        }
+    }
+
+    /// Waits until the node has stopped by itself, and says why: its storage failed, or the application panicked.
+    pub async fn stopped(&self) -> Fatal {
+        let mut metrics = self.inner.raft.metrics();
+        let found = metrics.wait_for(|m| m.fatal.is_some()).await;
+        found.ok().and_then(|m| m.fatal.clone()).unwrap_or(Fatal::Stopped)
+    }
+
+    /// Ends the node in order: no new connections, requests under way are finished, leadership is handed over. On return
+    /// the directory may be opened again.
+    ///
+    /// # Errors
+    /// If the node had stopped before for another reason.
+    pub async fn shutdown(&self) -> Result<(), Fatal> {
+        self.inner.stop.send_replace(true);
+        let server = self.inner.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(server) = server {
+            // A server that panicked is at its end as well.
+            let _ = server.await;
+        }
+        self.inner.raft.shutdown().await
+    }
+}

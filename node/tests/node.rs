@@ -1,0 +1,204 @@
+//! Whole nodes in one process: real directories, real sockets.
+#![allow(clippy::disallowed_methods)]
+// Real sockets keep real time.
+
+use std::io::{self, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use openraft_node::{App, Consistency, LogId, Node, ReadError, StartError, WriteError};
+use serde::{Deserialize, Serialize};
+
+/// A list of words. Some words are more than it can bear.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Words(Vec<String>);
+
+impl App for Words {
+    type Command = String;
+    type Reply = usize;
+    type Query = usize;
+    type Answer = Option<String>;
+
+    fn apply(&mut self, _: LogId<u64>, word: &String) -> usize {
+        assert_ne!(word, "abracadabra", "a word that no state machine survives");
+        self.0.push(word.clone());
+        self.0.len()
+    }
+
+    fn query(&self, at: usize) -> Option<String> {
+        self.0.get(at).cloned()
+    }
+}
+
+/// The same words, by a program that does not understand its own snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Forgetful(Words);
+
+impl App for Forgetful {
+    type Command = String;
+    type Reply = usize;
+    type Query = usize;
+    type Answer = Option<String>;
+
+    fn apply(&mut self, log_id: LogId<u64>, word: &String) -> usize {
+        self.0.apply(log_id, word)
+    }
+
+    fn query(&self, at: usize) -> Option<String> {
+        self.0.query(at)
+    }
+
+    fn restore(_: &mut dyn Read) -> io::Result<Self> {
+        Err(io::Error::other("an unknown format"))
+    }
+}
+
+/// Free addresses, all held until all are chosen.
+fn addresses(count: u64) -> Vec<(u64, String)> {
+    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    (1..).zip(held.iter().map(|listener| listener.local_addr().unwrap().to_string())).collect()
+}
+
+async fn start<A: App>(dir: &Path, id: u64, cluster: &[(u64, String)]) -> Result<Node<A>, StartError> {
+    let data = dir.join(format!("node-{id}"));
+    Node::<A>::builder(id, data).cluster(cluster.to_vec()).start().await
+}
+
+async fn three(dir: &Path) -> (Vec<(u64, String)>, Vec<Node<Words>>) {
+    let cluster = addresses(3);
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(start(dir, id, &cluster).await.unwrap());
+    }
+    (cluster, nodes)
+}
+
+async fn end<A: App>(nodes: Vec<Node<A>>) {
+    for node in nodes {
+        node.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_takes_writes_and_reads_whoever_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, nodes) = three(dir.path()).await;
+    for (i, node) in nodes.iter().enumerate() {
+        assert_eq!(node.write(format!("word {i}")).await.unwrap(), i + 1);
+    }
+    for node in &nodes {
+        let last = node.read(2, Consistency::Linearizable).await.unwrap();
+        assert_eq!(last.as_deref(), Some("word 2"));
+    }
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_is_there_after_a_restart_of_all_from_snapshots_and_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cluster, nodes) = three(dir.path()).await;
+    for i in 0..30 {
+        nodes[0].write(format!("before {i}")).await.unwrap();
+    }
+    for node in &nodes {
+        node.raft().trigger_snapshot().await.unwrap();
+        let mut metrics = node.raft().metrics();
+        metrics.wait_for(|m| m.snapshot.is_some()).await.unwrap();
+    }
+    nodes[0].write("after".to_owned()).await.unwrap();
+    end(nodes).await;
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        nodes.push(start::<Words>(dir.path(), id, &cluster).await.unwrap());
+    }
+    for node in &nodes {
+        assert_eq!(node.read(30, Consistency::Linearizable).await.unwrap().as_deref(), Some("after"));
+    }
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_alone_of_three_says_what_it_waits_for_and_reads_only_what_is_stale() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(3);
+    let data = dir.path().join("node-1");
+    let node = Node::<Words>::builder(1, data).cluster(cluster).config(|config| {
+        config.write_timeout_ms = 200;
+        config.read_timeout_ms = 200;
+    });
+    let node = node.start().await.unwrap();
+    let Err(WriteError::NotWritten { reason }) = node.write("alone".to_owned()).await else {
+        panic!("written by one of three")
+    };
+    assert!(reason.contains("every listed node must run"), "{reason}");
+    let read = node.read(0, Consistency::Linearizable).await;
+    assert!(matches!(&read, Err(ReadError::NotConfirmed { .. })), "{read:?}");
+    assert_eq!(node.read(0, Consistency::Stale).await.unwrap(), None);
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_the_application_stops_the_node_with_its_words_and_at_the_next_start_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(1);
+    let node = start::<Words>(dir.path(), 1, &cluster).await.unwrap();
+    let written = node.write("abracadabra".to_owned()).await;
+    assert!(written.is_err(), "{written:?}");
+    let why = node.stopped().await.to_string();
+    assert!(why.contains("panic") && why.contains("no state machine survives"), "{why}");
+    assert!(node.shutdown().await.is_err());
+    let again = start::<Words>(dir.path(), 1, &cluster).await.unwrap();
+    let why = again.stopped().await.to_string();
+    assert!(why.contains("no state machine survives"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_does_not_restore_is_an_error_with_its_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(1);
+    let node = start::<Words>(dir.path(), 1, &cluster).await.unwrap();
+    node.write("word".to_owned()).await.unwrap();
+    node.raft().trigger_snapshot().await.unwrap();
+    node.raft().metrics().wait_for(|m| m.snapshot.is_some()).await.unwrap();
+    node.shutdown().await.unwrap();
+    let Err(error) = start::<Forgetful>(dir.path(), 1, &cluster).await else { panic!("it started") };
+    let words = error.to_string();
+    assert!(words.contains("an unknown format") && words.contains("mend restore"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_in_use_and_a_list_without_the_node_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cluster = vec![(1, held.local_addr().unwrap().to_string())];
+    let Err(error) = start::<Words>(dir.path(), 1, &cluster).await else { panic!("it started") };
+    assert!(error.to_string().contains("stop what listens there"), "{error}");
+    let Err(error) = start::<Words>(dir.path(), 2, &cluster).await else { panic!("it started") };
+    assert!(error.to_string().contains("node 2 is not in the list"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_of_another_node_is_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(2);
+    let data = dir.path().join("data");
+    let node = Node::<Words>::builder(1, &data).cluster(cluster.clone()).start().await.unwrap();
+    node.shutdown().await.unwrap();
+    let second = Node::<Words>::builder(2, &data).cluster(cluster).start().await;
+    let Err(error) = second else { panic!("node 2 started on node 1's directory") };
+    assert!(error.to_string().contains("node 1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_ends_in_order_leaves_no_write_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, mut nodes) = three(dir.path()).await;
+    nodes[0].write("first".to_owned()).await.unwrap();
+    let leader = nodes[0].raft().metrics().borrow().current_leader.unwrap();
+    let ended = nodes.remove(leader as usize - 1);
+    ended.shutdown().await.unwrap();
+    let written = tokio::time::timeout(Duration::from_secs(30), nodes[0].write("second".to_owned())).await;
+    assert_eq!(written.expect("within the write's own time").unwrap(), 2);
+    end(nodes).await;
+}
