@@ -12,8 +12,3 @@ pub mod cluster;
 pub mod script;
 pub mod sim;
 pub mod world;
-
-/// The code in the README compiles and runs.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
