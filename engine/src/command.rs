@@ -146,6 +146,20 @@ pub enum Command<NID: NodeId, N: Node> {
     },
 }
 
+impl<NID: NodeId, N: Node> Command<NID, N> {
+    /// The number of the log write that this command orders; `None` if it orders none that is reported.
+    pub fn io(&self) -> Option<u64> {
+        match self {
+            Command::SaveVote { io, .. }
+            | Command::AppendInputEntries { io, .. }
+            | Command::AppendOwnEntry { io, .. }
+            | Command::TruncateLog { io, .. }
+            | Command::PurgeLog { io, .. } => Some(*io),
+            _ => None,
+        }
+    }
+}
+
 /// An entry that the engine writes itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(bound = "")]

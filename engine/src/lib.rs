@@ -1,13 +1,16 @@
 //! The Raft protocol as a value: methods go in, [`Command`]s come out, nothing else happens.
 //!
-//! No clock, no source of chance, no runtime and no I/O: time and seed are arguments. See [`Engine`] for how it is
-//! driven.
+//! No clock, no source of chance, no runtime and no I/O: time and seed are arguments. Use it below the rest of this
+//! library, or alone: [`guide::driving`] says how, [`guide::example`] is a cluster in one page.
 //!
 //! # Layout
 //!
 //! - [`Engine`]: one node's protocol. [`EngineConfig`]: what it is told once. [`RestartState`]: what it finds.
-//! - [`Command`], [`Reply`]: what it orders.
-//! - Messages: [`VoteRequest`], [`HeartbeatRequest`], [`AppendHeader`], [`SnapshotHeader`] and their replies.
+//! - [`Command`], [`Reply`]: what it orders; all of them in [`guide::commands`].
+//! - Messages: [`VoteRequest`], [`HeartbeatRequest`], [`AppendHeader`], [`SnapshotHeader`], [`TimeoutNowRequest`],
+//!   [`ReadIndexRequest`] and their replies; all of them in [`guide::messages`].
+//! - [`Progress`]: the flow control of one follower. [`ReplicationReport`]: what it tells the engine.
+//! - [`MembershipChange`]: what may be changed, from any set of voters to any other.
 //! - [`Vote`], [`LogId`], [`Membership`], [`Timestamp`]: the values it computes with; [`quorum`]: how it decides.
 //!
 //! Sources: D. Ongaro and J. Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended Version)" (the
@@ -16,6 +19,7 @@
 mod command;
 mod config;
 mod engine;
+pub mod guide;
 mod log_id;
 mod log_ids;
 mod log_lane;

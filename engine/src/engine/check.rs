@@ -128,14 +128,9 @@ impl<NID: NodeId> Checker<NID> {
     /// Writes are numbered in the order in which they are ordered, without a gap.
     fn look_at_commands<N: Node>(&mut self, commands: &[Command<NID, N>]) {
         for command in &commands[self.commands..] {
-            if let Command::SaveVote { io, .. }
-            | Command::AppendInputEntries { io, .. }
-            | Command::AppendOwnEntry { io, .. }
-            | Command::TruncateLog { io, .. }
-            | Command::PurgeLog { io, .. } = command
-            {
-                holds!(self.call, *io == self.io + 1, "write {io} is ordered after write {}", self.io);
-                self.io = *io;
+            if let Some(io) = command.io() {
+                holds!(self.call, io == self.io + 1, "write {io} is ordered after write {}", self.io);
+                self.io = io;
             }
         }
         self.commands = commands.len();

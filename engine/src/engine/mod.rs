@@ -5,6 +5,7 @@ mod change;
 #[cfg_attr(not(debug_assertions), path = "check_off.rs")]
 mod check;
 mod election;
+mod headers;
 mod leader;
 mod lifecycle;
 mod promise;

@@ -120,14 +120,9 @@ impl Bench {
     pub(super) fn run(&mut self) -> Vec<Cmd> {
         let new = self.engine.take_commands();
         for command in &new {
-            if let Command::SaveVote { io, .. }
-            | Command::AppendInputEntries { io, .. }
-            | Command::AppendOwnEntry { io, .. }
-            | Command::TruncateLog { io, .. }
-            | Command::PurgeLog { io, .. } = command
-            {
-                assert_eq!(*io, self.ordered_io + 1, "writes are numbered without a gap, in order");
-                self.ordered_io = *io;
+            if let Some(io) = command.io() {
+                assert_eq!(io, self.ordered_io + 1, "writes are numbered without a gap, in order");
+                self.ordered_io = io;
             }
         }
         self.orders.extend(new.clone());

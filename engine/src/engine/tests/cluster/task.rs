@@ -137,7 +137,6 @@ impl Task {
                 committed: store.committed,
                 position,
                 promise: PROMISE,
-                ..Default::default()
             };
             out.push(Message::Append(self.stamp(life), header, entries));
         }
