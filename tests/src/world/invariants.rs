@@ -9,7 +9,7 @@ use openraft_engine::{
 };
 
 use super::disk::Image;
-use super::entry::Entry;
+use super::entry::{Entry, Members};
 use super::node::Node;
 
 /// A rule of the protocol.
@@ -77,6 +77,8 @@ pub struct History {
     committed: Vec<LogId<u64>>,
     /// Everything that was ever applied.
     applied: Vec<Entry>,
+    /// Of each node, the membership that was in force there when it was last looked at.
+    in_force: BTreeMap<u64, Members>,
     /// Of each node, how many leading entries were committed and durable there.
     kept: BTreeMap<u64, u64>,
     broken: Option<Broken>,
@@ -262,13 +264,16 @@ impl History {
                 format!("{} holds {held} to be committed, where {first} was", node.id)
             });
         }
-        let voters = engine.membership().membership.voters();
+        // In one step a node may commit under one membership and append the next.
+        let in_force = engine.membership().membership.clone();
+        let before = self.in_force.insert(node.id, in_force.clone());
         for index in self.committed_end()..end {
             let Some(log_id) = engine.log_id_at(index) else { return };
-            let on_quorum = quorum::committed(voters, 1, |id| {
-                nodes.get(id).map(|holder| u64::from(holder.is_durable(log_id)))
+            let on_quorum = [Some(&in_force), before.as_ref()].into_iter().flatten().any(|membership| {
+                let holds = |id: &u64| nodes.get(id).map(|holder| u64::from(holder.is_durable(log_id)));
+                quorum::committed(membership.voters(), 1, holds) == Some(1)
             });
-            self.hold(Invariant::CommittedOnAQuorum, on_quorum == Some(1), || {
+            self.hold(Invariant::CommittedOnAQuorum, on_quorum, || {
                 format!("{} holds {log_id} to be committed, and no quorum has it durably", node.id)
             });
             self.committed.push(log_id);
@@ -310,5 +315,89 @@ impl History {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft_engine::Replica;
+
+    use super::super::entry::Payload;
+    use super::*;
+
+    fn broken(history: &History) -> Option<Invariant> {
+        history.broken().map(|broken| broken.invariant)
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry { log_id: LogId::new(term, 1, index), payload: Payload::Blank }
+    }
+
+    #[test]
+    fn a_second_vote_in_one_term_is_reported() {
+        let mut history = History::default();
+        history.granted(3, Vote::new(5, 1));
+        history.granted(3, Vote::new(6, 2));
+        assert_eq!(broken(&history), None, "another term is another vote");
+        history.granted(3, Vote::new(5, 2));
+        assert_eq!(broken(&history), Some(Invariant::OneVoteATerm));
+    }
+
+    #[test]
+    fn a_request_under_a_vote_that_is_not_durable_is_reported() {
+        let request = VoteRequest { vote: Vote::new(2, 1), ..VoteRequest::default() };
+        let mut history = History::default();
+        history.asked_for_vote(1, &Image { vote: Vote::new(2, 1), ..Image::default() }, &request);
+        assert_eq!(broken(&history), None);
+        history.asked_for_vote(1, &Image::default(), &request);
+        assert_eq!(broken(&history), Some(Invariant::DurableBeforeSaid));
+    }
+
+    #[test]
+    fn a_grant_that_is_not_durable_is_reported_and_a_pre_vote_is_none() {
+        let asked = Vote::new(2, 1);
+        let reply = VoteReply { granted: true, pre_vote: true, vote: asked, ..VoteReply::default() };
+        let mut history = History::default();
+        history.voted(2, &Image::default(), asked, &reply);
+        assert_eq!(broken(&history), None);
+        history.voted(2, &Image::default(), asked, &VoteReply { pre_vote: false, ..reply });
+        assert_eq!(broken(&history), Some(Invariant::DurableBeforeSaid));
+    }
+
+    #[test]
+    fn following_in_an_answer_under_a_vote_that_is_not_durable_is_reported() {
+        let from = Replica::default();
+        let reply =
+            HeartbeatReply { from, vote: Vote::new_committed(2, 1), accepted: true, ..Default::default() };
+        let mut history = History::default();
+        history.heartbeat_answered(2, &Image::default(), &reply);
+        assert_eq!(broken(&history), Some(Invariant::DurableBeforeSaid));
+    }
+
+    #[test]
+    fn applying_what_is_not_committed_another_entry_or_out_of_order_is_reported() {
+        let mut uncommitted = History::default();
+        uncommitted.applied(1, 0, &entry(0, 0));
+        assert_eq!(broken(&uncommitted), Some(Invariant::StateMachineSafety));
+
+        let committed = History { committed: vec![LogId::default(); 2], ..History::default() };
+        let mut other = committed.clone();
+        other.applied(1, 0, &entry(1, 0));
+        assert_eq!(broken(&other), None);
+        other.applied(2, 0, &entry(2, 0));
+        assert_eq!(broken(&other), Some(Invariant::StateMachineSafety));
+
+        let mut skipped = committed;
+        skipped.applied(1, 0, &entry(1, 1));
+        assert_eq!(broken(&skipped), Some(Invariant::StateMachineSafety));
+    }
+
+    #[test]
+    fn a_read_that_misses_what_was_committed_before_it_came_is_reported() {
+        let mut history = History::default();
+        history.read(1, LogId::new(1, 1, 4), 5, 5);
+        assert_eq!(broken(&history), None);
+        history.read(1, LogId::new(1, 1, 3), 5, 5);
+        assert_eq!(broken(&history), Some(Invariant::ReadsAreCurrent));
     }
 }
