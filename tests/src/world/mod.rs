@@ -47,6 +47,9 @@ pub struct World {
     history: History,
 }
 
+/// More deadlines of one node than these do not come in one passing of time.
+const DEADLINES_MAX: usize = 10_000;
+
 /// When every node's clock begins.
 const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
 
@@ -216,11 +219,17 @@ impl World {
     }
 
     /// A node's clock moves on; its deadlines come as it passes them.
+    ///
+    /// # Panics
+    /// If a deadline does not go away when it comes.
     pub fn pass(&mut self, id: u64, time: Duration) {
         let Some(node) = self.running(id) else { return };
         let until = node.now + time;
+        let mut fired = 0;
         while self.nodes[&id].next_deadline().is_some_and(|deadline| deadline <= until) {
             self.fire(id);
+            fired += 1;
+            assert!(fired < DEADLINES_MAX, "{id} has a deadline that does not go away when it comes");
         }
         if let Some(node) = self.running(id) {
             node.now = until;
