@@ -34,7 +34,8 @@ pub struct Image {
     pub purged: Option<LogId<u64>>,
     /// The entries, by index.
     pub entries: BTreeMap<u64, Entry>,
-    committed: Option<LogId<u64>>,
+    /// What was noted as committed.
+    pub committed: Option<LogId<u64>>,
 }
 
 impl Image {
