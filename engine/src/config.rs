@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::Replica;
 
+/// The priority of a node that waits no longer than others before it campaigns.
+const ELECTION_PRIORITY_MAX: u8 = 3;
+
 /// What an [`Engine`](crate::Engine) is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct EngineConfig<NID> {
@@ -19,6 +22,23 @@ pub struct EngineConfig<NID> {
     /// Whether a node asks, before it campaigns, if it would win (pre-vote, thesis 9.6). Default true: a node that was
     /// cut off then comes back without costing an election. Nodes with and without it work together.
     pub pre_vote: bool,
+    /// How willing this node is to lead, from 0 to 3, the default. When its leader is lost a node waits, for each step below
+    /// 3, the span between the two election timeouts longer before it campaigns, so that of equally complete nodes the
+    /// more willing one mostly leads. It decides nothing else: later campaigns come as on any node, whoever alone is able
+    /// to lead still does, and a leader of low priority stays until leadership is handed over.
+    pub election_priority: u8,
+    /// How long commit, the node's own disk or its state machine may stand still with work waiting before a leader steps
+    /// down, and for as long as its disk or state machine stands still a node does not campaign. Default 10 s, `None`:
+    /// for ever. Must be more than `election_timeout_max`. Less than a slow disk's longest pause costs elections.
+    pub stall_timeout: Option<Duration>,
+    /// Whether [`read_lease`](crate::Engine::read_lease) may serve reads by the followers' promises, without a round of
+    /// messages. Default false, for it trusts clocks: where a machine is suspended, or a virtual machine moved, its
+    /// monotonic clock may stand still meanwhile, and a leader that wakes up would count on promises that have ended,
+    /// and serve reads that miss another leader's writes.
+    pub lease_reads: bool,
+    /// By how much the rates of two nodes' clocks may differ, in millionths. Default 50,000, that is 5 %: far more than
+    /// working clocks do. Shortens the lease.
+    pub clock_drift_ppm: u32,
     /// Where the drawing of timeouts starts. Must differ between the nodes of a cluster, or they campaign in step.
     pub seed: u64,
     /// Build a snapshot after so many entries were applied since the last one. `None`, the default: not for that. The
@@ -55,6 +75,10 @@ impl<NID> EngineConfig<NID> {
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),
             pre_vote: true,
+            election_priority: ELECTION_PRIORITY_MAX,
+            stall_timeout: Some(Duration::from_secs(10)),
+            lease_reads: false,
+            clock_drift_ppm: 50_000,
             seed,
             snapshot_every_entries: None,
             snapshot_every_bytes: None,
@@ -65,6 +89,12 @@ impl<NID> EngineConfig<NID> {
             purge_pin_absence: Duration::from_secs(600),
             max_waiting_reads: 65_536,
         }
+    }
+
+    /// How much longer than its timeout a node of this priority waits before it campaigns.
+    pub(crate) fn reluctance(&self) -> Duration {
+        let window = self.election_timeout_max.saturating_sub(self.election_timeout_min);
+        window.saturating_mul(u32::from(ELECTION_PRIORITY_MAX.saturating_sub(self.election_priority)))
     }
 
     /// Checks what the engine relies on.
@@ -87,6 +117,15 @@ impl<NID> EngineConfig<NID> {
                 max: self.election_timeout_max,
             });
         }
+        if self.election_priority > ELECTION_PRIORITY_MAX {
+            return Err(ConfigError::NoSuchPriority { priority: self.election_priority });
+        }
+        if let Some(stall) = self.stall_timeout.filter(|stall| *stall <= self.election_timeout_max) {
+            return Err(ConfigError::StallTooShort { stall, election_max: self.election_timeout_max });
+        }
+        if self.clock_drift_ppm >= 1_000_000 {
+            return Err(ConfigError::NoLeaseLeft { ppm: self.clock_drift_ppm });
+        }
         Ok(())
     }
 }
@@ -107,6 +146,31 @@ pub enum ConfigError {
         heartbeat: Duration,
         /// The timeout given.
         election_min: Duration,
+    },
+    /// There are four priorities.
+    #[error("an election priority of {priority}: it is 0, 1, 2 or 3, and 3 is who leads rather than others")]
+    NoSuchPriority {
+        /// The priority given.
+        priority: u8,
+    },
+    /// Leaders would step down for pauses shorter than an election.
+    #[error(
+        "a stall timeout of {stall:?} is no more than the longest election timeout {election_max:?}: make it several \
+         times as long, or none"
+    )]
+    StallTooShort {
+        /// The timeout given.
+        stall: Duration,
+        /// The longest election timeout.
+        election_max: Duration,
+    },
+    /// Promises would count for nothing.
+    #[error(
+        "clocks whose rates differ by {ppm} millionths leave nothing of a lease: it must be less than 1,000,000"
+    )]
+    NoLeaseLeft {
+        /// The drift given.
+        ppm: u32,
     },
     /// All nodes would campaign at once.
     #[error(

@@ -38,7 +38,9 @@ pub use command::{
     TransferRefused,
 };
 pub use config::{ConfigError, EngineConfig};
-pub use engine::{Engine, NotProposed, Promised, Proposed, ReplicationReport, RestartState, ServerState};
+pub use engine::{
+    Engine, NotProposed, Promised, Proposed, ReplicationReport, RestartState, ServerState, Stall,
+};
 pub use log_id::{LeaderId, LogId, LogIdOptionExt};
 pub use membership::{InvalidMembership, Member, Membership, StoredMembership};
 pub use membership_change::{ChangePrecondition, InvalidChange, MembershipChange, NewNode};

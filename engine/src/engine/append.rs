@@ -1,5 +1,7 @@
 //! The follower's side: heartbeats and appends, conflicts, and what may be acknowledged when.
 
+use std::cmp::Ordering;
+
 use super::state::{Role, WaitingKind};
 use super::{Engine, is_believable};
 use crate::{
@@ -123,28 +125,25 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         {
             return false;
         }
-        if vote >= self.state.vote {
-            self.timing.heard = Some(now);
-        }
-        if vote >= self.state.vote {
-            // Whoever was removed is spoken to no more.
-            self.state.removed = false;
-        }
-        if vote == self.state.vote {
+        match vote.partial_cmp(&self.state.vote) {
             // The leader that was given up for lost is there.
-            self.state.role = Role::Follower;
-            self.timing.election = None;
-            if self.is_voter() {
-                self.timing.arm_election(&self.config, now);
+            Some(Ordering::Equal) => self.state.role = Role::Follower,
+            Some(Ordering::Greater) => {
+                self.become_follower(now);
+                self.save_vote(vote);
             }
-            return true;
+            _ => return false,
         }
-        if vote > self.state.vote {
-            self.become_follower(now);
-            self.save_vote(vote);
-            return true;
+        self.timing.heard = Some(now);
+        self.state.leader_forgotten = false;
+        // Whoever was removed is spoken to no more.
+        self.state.removed = false;
+        self.look(now);
+        self.timing.election = None;
+        if self.is_voter() {
+            self.timing.arm_first_election(&self.config, now);
         }
-        false
+        true
     }
 
     /// Whether this log holds `log_id`, or has committed and dropped what stood there.

@@ -149,6 +149,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                     let new = Follower::new(member.store_id, session);
                     stop.extend(leader.followers.insert(*id, new).map(|old| old.session));
                     self.timing.confirmed_at.remove(id);
+                    self.timing.promised_until.remove(id);
                     self.timing.rounds.insert(*id, Round { began: now, end: log_end });
                 }
             }

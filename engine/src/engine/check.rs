@@ -113,6 +113,8 @@ impl<NID: NodeId> Checker<NID> {
                 holds!(self.call, !vote.committed && vote.node_id == me, "campaigns under {vote}");
                 let durable = engine.state.lane.flushed() >= engine.state.vote_io;
                 holds!(self.call, durable || !candidate.asked, "asks for a vote that is not durable here");
+                let ordered = candidate.deposes.is_none_or(|deposed| deposed.committed && deposed < vote);
+                holds!(self.call, ordered, "deposes {:?} by {vote}", candidate.deposes);
                 Default::default()
             }
             Role::PreCandidate(pre) => {

@@ -22,6 +22,29 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.send_vote_requests(vote, true, None);
     }
 
+    /// Does what an election timeout does, now: it skips the timer and nothing else. Pre-vote, promises and the
+    /// completeness of the log decide as always, so that it unseats no leader which is well; under its own promise to one
+    /// this node campaigns when that has ended, unless it hears of the leader again. Returns whether this node may
+    /// campaign at all: it votes, and does not lead.
+    pub fn trigger_elect(&mut self, now: Timestamp) -> bool {
+        self.enter("trigger_elect");
+        let may = self.is_voter() && !matches!(self.state.role, Role::Leader(_));
+        if may {
+            self.seek_election(now);
+        }
+        may
+    }
+
+    /// Forgets who leads until it hears of a leader again: callers are no longer sent there. The promise given to it
+    /// stands, and so do the vote and the election timeout. Returns whether there was a leader to forget; one does not
+    /// forget oneself.
+    pub fn forget_leader(&mut self) -> bool {
+        self.enter("forget_leader");
+        let forgets = matches!(self.state.role, Role::Follower) && self.leader().is_some();
+        self.state.leader_forgotten |= forgets;
+        forgets
+    }
+
     /// Begins an election: a new term, a vote for oneself, and a timeout drawn anew.
     ///
     /// No request leaves before the vote is durable, and with it, since the log lane is in order, every entry that the
@@ -42,6 +65,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if self.promise_stands(now) {
             // Only a timer that was skipped, or the quiet period of a restart, can be that early.
             self.timing.election = self.timing.promise_end;
+            return None;
+        }
+        self.look(now);
+        if self.stalled(now).is_some() {
+            // It could not do a leader's work.
             return None;
         }
         if self.state.installing.is_some() {

@@ -104,6 +104,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.timing.heartbeat = Some(now + self.config.heartbeat_interval);
         self.timing.led_since = now;
         self.timing.confirmed_at.clear();
+        self.timing.promised_until.clear();
+        self.timing.commit_watch = Default::default();
         self.timing.drawn.clear();
         let vote = self.state.vote.commit();
         let first_own = LogId { leader_id: vote.leader_id(), index: self.state.log.last().next_index() };
@@ -147,14 +149,15 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         leads
     }
 
-    /// The heartbeat is due: send it, unless no quorum has answered for an election timeout; then step down
-    /// (check-quorum, thesis 6.2).
+    /// The heartbeat is due: send it, unless no quorum has answered for an election timeout (check-quorum, thesis 6.2),
+    /// or something stands still; then step down.
     pub(super) fn beat_if_due(&mut self, now: Timestamp) {
         if self.timing.heartbeat.is_none_or(|deadline| now < deadline) {
             return;
         }
         let heard = self.quorum_heard_at(now);
-        if now.since(heard) > self.config.election_timeout_max {
+        self.look(now);
+        if now.since(heard) > self.config.election_timeout_max || self.stalled(now).is_some() {
             return self.become_follower(now);
         }
         self.timing.heartbeat = Some(now + self.config.heartbeat_interval);
@@ -199,6 +202,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if let Some(at) = self.timing.drawn_at(confirmed) {
             let latest = self.timing.confirmed_at.entry(report.target.node_id).or_insert(at);
             *latest = at.max(*latest);
+        }
+        if let Some(promised) = report.promised {
+            self.note_promise(report.target.node_id, promised);
         }
         self.note_round(now, report.target.node_id);
         self.advance_leader_commit(now);

@@ -45,6 +45,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 vote: found.vote,
                 vote_io: 0,
                 promise_cap: found.promise_cap,
+                leader_forgotten: false,
                 promised: false,
                 seen_term: found.vote.term,
                 role: Role::Follower,
@@ -106,7 +107,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             // Not before a quiet period longer than the shortest timeout ends, and then not all at once.
             let quiet = self.timing.promise_end.map_or(Duration::ZERO, |end| end.since(now));
             let begin = now + quiet.saturating_sub(self.config.election_timeout_min);
-            self.timing.arm_election(&self.config, begin);
+            self.timing.arm_first_election(&self.config, begin);
         }
     }
 

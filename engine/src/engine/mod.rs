@@ -7,12 +7,14 @@ mod check;
 mod election;
 mod headers;
 mod leader;
+mod lease;
 mod lifecycle;
 mod promise;
 mod reads;
 mod snapshot;
 mod state;
 mod transfer;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ mod tests;
 pub use leader::{NotProposed, Promised, Proposed, ReplicationReport};
 pub use state::RestartState;
 use state::{Role, State, Timing};
+pub use watchdog::Stall;
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -41,8 +44,9 @@ use state::{WaitingKind, WaitingReply};
 ///   [`handle_deadline`](Engine::handle_deadline).
 /// - *Requests*: [`initialize`](Engine::initialize), [`propose`](Engine::propose),
 ///   [`transfer_leader`](Engine::transfer_leader),
-///   [`read_index`](Engine::read_index), [`await_applied`](Engine::await_applied),
-///   [`trigger_snapshot`](Engine::trigger_snapshot).
+///   [`read_index`](Engine::read_index), [`read_lease`](Engine::read_lease), [`await_applied`](Engine::await_applied),
+///   [`forget_leader`](Engine::forget_leader), [`trigger_elect`](Engine::trigger_elect),
+///   [`trigger_heartbeat`](Engine::trigger_heartbeat), [`trigger_snapshot`](Engine::trigger_snapshot).
 /// - [`next_deadline`](Engine::next_deadline) and [`take_commands`](Engine::take_commands).
 ///
 /// A driver loops: wait for something to arrive or for `next_deadline()`; read its clock; call the method; carry out
@@ -110,6 +114,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         match self.state.role {
             Role::Leader(_) => Some(self.id()),
             Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Follower if self.state.leader_forgotten => None,
             // A committed vote for oneself stands also when one no longer leads.
             Role::Follower if self.state.vote.committed && self.state.vote.node_id != self.id() => {
                 Some(self.state.vote.node_id)
@@ -284,7 +289,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if !self.is_voter() {
             self.timing.election = None;
         } else if self.timing.election.is_none() && !matches!(self.state.role, Role::Leader(_)) {
-            self.timing.arm_election(&self.config, now);
+            self.timing.arm_first_election(&self.config, now);
         }
     }
 
@@ -415,6 +420,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     fn save_vote(&mut self, vote: Vote<NID>) {
         assert!(vote > self.state.vote, "votes only grow: {vote} after {}", self.state.vote);
         self.state.vote = vote;
+        self.state.leader_forgotten = false;
         self.state.seen_term = self.state.seen_term.max(vote.term);
         let io = self.state.lane.submit(self.state.log.last().next_index());
         self.state.vote_io = io;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::watchdog::Watch;
 use crate::log_ids::LogIds;
 use crate::log_lane::LogLane;
 use crate::{
@@ -21,6 +22,9 @@ pub(crate) struct State<NID: NodeId, N: Node> {
     pub(crate) vote_io: u64,
     /// The longest promise that may be given under `vote`; saved with it.
     pub(crate) promise_cap: Duration,
+    /// Whether the leader of `vote` is to be forgotten: this node follows it, and says of nobody that it leads, until
+    /// it hears of one again.
+    pub(crate) leader_forgotten: bool,
     /// Whether a promise to a leader, or the quiet period of a restart, may still stand: then this node votes for
     /// nobody. `Timing` knows until when.
     pub(crate) promised: bool,
@@ -227,6 +231,12 @@ pub(crate) struct Timing<NID> {
     pub(crate) drawn: VecDeque<(u64, Timestamp)>,
     /// When the latest position that a follower confirmed was drawn.
     pub(crate) confirmed_at: BTreeMap<NID, Timestamp>,
+    /// Until when, by this node's clock, each follower has promised to vote for nobody.
+    pub(crate) promised_until: BTreeMap<NID, Timestamp>,
+    /// What must not stand still.
+    pub(crate) commit_watch: Watch,
+    pub(crate) flush_watch: Watch,
+    pub(crate) apply_watch: Watch,
     /// When this leadership began.
     pub(crate) led_since: Timestamp,
     /// When a leader's message came last.
@@ -251,6 +261,10 @@ impl<NID: NodeId> Timing<NID> {
             rounds: BTreeMap::new(),
             drawn: VecDeque::new(),
             confirmed_at: BTreeMap::new(),
+            promised_until: BTreeMap::new(),
+            commit_watch: Watch::default(),
+            flush_watch: Watch::default(),
+            apply_watch: Watch::default(),
             led_since: Timestamp::ZERO,
             heard: None,
             promise_end: None,
@@ -261,6 +275,12 @@ impl<NID: NodeId> Timing<NID> {
     pub(crate) fn arm_election(&mut self, config: &EngineConfig<NID>, now: Timestamp) {
         let timeout = self.rng.random_range(config.election_timeout_min..config.election_timeout_max);
         self.election = Some(now + timeout);
+    }
+
+    /// Draws the election timeout behind a leader, or a start: priority delays the first campaign after it. Later ones it
+    /// does not, or a willing node that cannot win would keep a reluctant one from its turn for ever.
+    pub(crate) fn arm_first_election(&mut self, config: &EngineConfig<NID>, now: Timestamp) {
+        self.arm_election(config, now + config.reluctance());
     }
 
     /// Notes when `position` was drawn. When there are too many notes, every second one of the older half goes.

@@ -90,7 +90,12 @@ pub(super) fn found(ids: &[u64], terms: &[u64]) -> RestartState<u64, ()> {
 
 /// Most stories begin with the campaign itself; `pre_votes` tells what comes before it.
 pub(super) fn config(id: u64) -> EngineConfig<u64> {
-    EngineConfig { snapshot_keep_entries: 0, pre_vote: false, ..EngineConfig::new(replica(id), id) }
+    EngineConfig {
+        snapshot_keep_entries: 0,
+        pre_vote: false,
+        stall_timeout: None,
+        ..EngineConfig::new(replica(id), id)
+    }
 }
 
 /// An engine, and everything it ever ordered.

@@ -84,6 +84,9 @@ fn engine(
         snapshot_every_bytes: if seed.is_multiple_of(7) { Some(3) } else { None },
         snapshot_interval: if seed.is_multiple_of(4) { Some(Duration::from_secs(1)) } else { None },
         snapshot_keep_entries: seed % 4,
+        stall_timeout: if seed.is_multiple_of(2) { Some(Duration::from_secs(3)) } else { None },
+        lease_reads: !seed.is_multiple_of(4),
+        election_priority: ((id + seed) % 4) as u8,
         purge_pin_bytes: 4,
         purge_pin_absence: Duration::from_secs(if seed.is_multiple_of(2) { 600 } else { 1 }),
         pre_vote: !seed.is_multiple_of(5),
@@ -183,7 +186,7 @@ impl Node {
 
     pub(super) fn read(&mut self, now: Timestamp, floor: u64) {
         let token = self.caller(Caller::Read(floor));
-        self.engine.read_index(now, vec![token]);
+        self.engine.read_lease(now, vec![token]);
     }
 
     pub(super) fn flush(&mut self, now: Timestamp, count: usize) {
