@@ -35,6 +35,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// committed now, and at least this leadership's first entry, need only be applied. Without a lease it is
     /// [`read_index`](Self::read_index).
     pub fn read_lease(&mut self, now: Timestamp, tokens: Vec<u64>) {
+        self.enter("read_lease");
         let Role::Leader(leader) = &self.state.role else { return self.read_index(now, tokens) };
         let first_own = leader.first_own;
         if !self.has_lease(now) {
