@@ -7,7 +7,8 @@
 //! - [`RaftLogStorage`], [`RaftLogReader`], [`IoFlushed`]: the log store.
 //! - [`RaftStateMachine`], [`SnapshotSource`], [`SnapshotSink`], [`SnapshotBuilder`]: state and snapshots.
 //! - [`RaftNetworkFactory`], [`RaftNetwork`], [`AppendStream`], [`RaftServer`]: the network and its far side.
-//! - [`IdentityStore`], [`FormationNetwork`], [`FormationServer`]: whose directory it is, and forming a cluster.
+//! - [`IdentityStore`], [`FormationNetwork`], [`FormationServer`]: whose directory it is, and forming a cluster;
+//!   [`JoinNetwork`], [`JoinServer`]: joining one that exists.
 //! - [`Env`], [`Clock`], [`Spawn`]: time and tasks.
 //! - [`SimpleLogStore`], [`Durable`]: the log store that is simplest to write, and what makes a `RaftLogStorage` of it.
 //! - [`memory`]: every adapter in memory, with faults that a test controls.
@@ -20,6 +21,7 @@ mod durable;
 mod entry;
 mod error;
 mod identity;
+mod join;
 pub mod memory;
 mod network;
 mod runtime;
@@ -34,6 +36,7 @@ pub use entry::{
 };
 pub use error::{NetworkError, ReadError, ServerError, StorageError};
 pub use identity::{FormReply, FormRequest, FormationNetwork, FormationServer, Identity, IdentityStore};
+pub use join::{JoinNetwork, JoinReply, JoinRequest, JoinServer};
 pub use network::{AppendEntriesRequest, AppendStream, RaftNetwork, RaftNetworkFactory, RaftServer};
 pub use runtime::{Clock, Elapsed, Env, Spawn, TaskHandle};
 pub use state_machine::{RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotSink, SnapshotSource};

@@ -14,7 +14,7 @@
 //! A peer is reached by up to three connections, each HTTP/2 with one long request and one long response, whose bodies
 //! are frames: `POST /raft/control` for votes and heartbeats, `POST /raft/append` for entries, `POST /raft/snapshot`
 //! for one snapshot. Nothing urgent waits behind bulk. The first frame each way proves version, cluster and identity.
-//! `POST /raft/form` is a plain request, for nodes that are not in a cluster yet. Every other path belongs to the
+//! `POST /raft/form` and `POST /raft/join` are plain requests, for nodes that are not in a cluster yet. Every other path belongs to the
 //! application.
 //!
 //! Nothing here is encrypted or authenticated: the handshake guards against mistakes, not against an attacker who can

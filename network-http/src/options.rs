@@ -11,7 +11,7 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// How long a connected peer may take to answer the handshake. Default 2 s.
     pub handshake_timeout: Duration,
-    /// How long a request to form a cluster may take, connecting included. Default 3 s.
+    /// How long a request to form or to join a cluster may take, connecting included. Default 3 s.
     pub form_timeout: Duration,
     /// The first pause after a failed attempt; it doubles with each further failure. Default 50 ms.
     pub backoff_min: Duration,

@@ -41,6 +41,8 @@ impl Lane {
 
 /// Where requests to form a cluster go.
 pub(crate) const FORM_PATH: &str = "/raft/form";
+/// Where requests to join a cluster go.
+pub(crate) const JOIN_PATH: &str = "/raft/join";
 
 /// Who connects, to whom, in which cluster. On the wire it stands behind the wire version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

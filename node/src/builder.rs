@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use openraft_adapters::{Env, IdentityStore};
 use openraft_core::formation::Formation;
+use openraft_core::join::Admission;
 use openraft_core::{Config, Raft, RaftParts};
 use openraft_engine::{BasicNode, StoreId};
 use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts};
@@ -128,6 +129,7 @@ impl<A: App> NodeBuilder<A> {
         let server = tokio::spawn(openraft_network_http::serve(
             listener,
             ServerParts {
+                join: Arc::new(Admission::new(identity.clone(), raft.clone())),
                 identity,
                 raft: slot,
                 formation: formation.clone(),

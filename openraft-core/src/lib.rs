@@ -74,6 +74,7 @@ mod core;
 mod error;
 pub mod formation;
 mod gate;
+pub mod join;
 mod leadership;
 mod membership;
 mod message;

@@ -27,8 +27,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run one node until Ctrl-C or SIGTERM.
     ///
-    /// Give every node the same command but for --id, --data and --listen. Empty directories form a cluster by
-    /// themselves once all listed nodes run; the same command on a directory that holds data continues.
+    /// To form a cluster, give every node the same command but for --id, --data and --listen. Empty directories form it
+    /// by themselves once all nodes in --cluster run. To add a node to a cluster, start it on an empty directory with
+    /// --join and the address of a member instead of --cluster: it is admitted, catches up and becomes a voter. The same
+    /// command on a directory that holds data continues.
     ///
     /// HTTP: PUT, GET and DELETE /v1/kv/KEY (to GET: ?consistency=linearizable, the default, follower or stale; to PUT
     /// and DELETE: ?if_version=VERSION, 0 for no value, answered by 409 if it has another); GET /v1/status;
@@ -57,6 +59,11 @@ pub(crate) enum Command {
     Status(StatusOptions),
     /// Hand leadership to another node, so that the one that leads can be stopped without a gap in service.
     TransferLeader(TransferOptions),
+    /// Show and change who is in the cluster.
+    ///
+    /// A new node needs no command: `serve --join` adds it.
+    #[command(subcommand)]
+    Member(MemberCommand),
     /// Make the nodes take a snapshot now, each of the endpoints, so that they may shorten their logs.
     Snapshot(SnapshotOptions),
     /// Write many keys from a file or standard input.
@@ -209,7 +216,7 @@ pub(crate) struct ExportOptions {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeOptions {
-    /// The id of this node, one of those in --cluster.
+    /// The id of this node: one of those in --cluster, or with --join one that no member has.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) id: u64,
     /// The directory that keeps the node's log, snapshots and identity; created if it is not there.
@@ -218,9 +225,18 @@ pub(crate) struct ServeOptions {
     /// The address to listen on, for peers and clients.
     #[arg(long, value_parser = parse_address)]
     pub(crate) listen: String,
-    /// All nodes of the cluster, ID=HOST:PORT,...; the same on every node.
-    #[arg(long)]
-    pub(crate) cluster: ClusterList,
+    /// All nodes that form the cluster, ID=HOST:PORT,...; the same on every node.
+    #[arg(long, required_unless_present = "join", conflicts_with = "join")]
+    pub(crate) cluster: Option<ClusterList>,
+    /// Join the cluster to which these nodes belong, HOST:PORT,...; one that runs is enough.
+    #[arg(long, value_delimiter = ',', value_parser = parse_address)]
+    pub(crate) join: Vec<String>,
+    /// With --join: where the others reach this node, if not at --listen.
+    #[arg(long, value_parser = parse_address, requires = "join")]
+    pub(crate) advertise: Option<String>,
+    /// With --join: stay a learner, which holds the data and does not vote, until `member promote`.
+    #[arg(long, requires = "join")]
+    pub(crate) learner: bool,
     /// The cluster's name: nodes of another name are refused.
     #[arg(long, default_value = "raft-kv")]
     pub(crate) name: String,
@@ -267,19 +283,71 @@ pub(crate) struct ServeOptions {
 }
 
 impl ServeOptions {
+    /// Where peers and clients reach this node.
+    pub(crate) fn address(&self) -> &str {
+        let listed = self.cluster.as_ref().and_then(|cluster| cluster.address(self.id));
+        listed.or(self.advertise.as_deref()).unwrap_or(&self.listen)
+    }
+
     /// What clap cannot check: that options fit one another.
     pub(crate) fn validate(&self) -> Result<(), Failure> {
-        if self.cluster.address(self.id).is_none() {
-            return Err(Failure::Usage(format!(
-                "--id {} is not in --cluster {}; list this node with its address there, or give the id that is",
-                self.id, self.cluster
-            )));
+        match &self.cluster {
+            Some(cluster) if cluster.address(self.id).is_none() => {
+                return Err(Failure::Usage(format!(
+                    "--id {} is not in --cluster {cluster}; list this node with its address there, or give the id that \
+                     is",
+                    self.id
+                )));
+            }
+            None if is_wildcard(self.address()) => {
+                return Err(Failure::Usage(format!(
+                    "nobody can reach this node at {}; give --advertise HOST:PORT, the address by which the others do",
+                    self.address()
+                )));
+            }
+            _ => {}
         }
         if self.name.trim().is_empty() {
             return Err(Failure::Usage("--name is empty; give the cluster a name".to_owned()));
         }
         Ok(())
     }
+}
+
+/// Whether it is an address to listen on and none to connect to.
+fn is_wildcard(address: &str) -> bool {
+    address.starts_with("0.0.0.0:") || address.starts_with("[::]:")
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Show the members as the leader sees them.
+    List(ClusterOptions),
+    /// Add a running node of this cluster that was removed, or tell the others a member's new address.
+    Add {
+        #[command(flatten)]
+        cluster: ClusterOptions,
+        /// Where the node answers.
+        #[arg(value_parser = parse_address)]
+        address: String,
+        /// It stays a learner until `member promote`; otherwise it becomes a voter once it has caught up.
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Remove a node, a voter or a learner. A leader that is removed hands over.
+    Remove {
+        #[command(flatten)]
+        cluster: ClusterOptions,
+        /// The node.
+        id: u64,
+    },
+    /// Make a voter of a learner that has caught up.
+    Promote {
+        #[command(flatten)]
+        cluster: ClusterOptions,
+        /// The node.
+        id: u64,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -6,7 +6,7 @@
 //! - [`cluster_list`], [`limits`], [`wire`], [`http`], [`table`]: what server and client share.
 //! - [`state`], [`machine`], [`snapshot_format`]: the replicated map, its state machine, its snapshots.
 //! - [`serve`]: starts a node; [`node`]: the node as its handlers see it; [`api`]: its HTTP interface.
-//! - [`client`]: put, cas, get, delete, status, snapshot, transfer-leader, import, export.
+//! - [`client`]: put, cas, get, delete, status, member, snapshot, transfer-leader, import, export.
 //! - [`demo`]: three nodes on one machine; [`signals`]: what ends it, and `serve`.
 
 // The program runs on real clocks, threads and sockets; the rules that these lints guard are for what is simulated.
@@ -69,6 +69,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Get(options) => client::commands::get(options).await,
         Command::Delete(options) => client::commands::delete(options).await,
         Command::Status(options) => client::commands::status(options).await,
+        Command::Member(command) => client::members::member(command).await,
         Command::Snapshot(options) => client::commands::snapshot(options).await,
         Command::TransferLeader(options) => client::commands::transfer_leader(options).await,
         Command::Import(options) => client::import::import(options).await,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use openraft_adapters::IdentityStore;
 use openraft_adapters::engine::LogIdOptionExt;
 use openraft_core::formation::{Formation, PeerFormation};
+use openraft_core::join::Joining;
 use openraft_core::{Raft, RaftMetrics, ServerState};
 
 use crate::cluster_list::ClusterList;
@@ -23,10 +24,18 @@ pub(crate) struct Settings {
     pub(crate) id: u64,
     /// Where peers and clients reach it.
     pub(crate) address: String,
-    pub(crate) cluster: ClusterList,
     pub(crate) request_timeout: Duration,
     pub(crate) memory_budget_bytes: u64,
     pub(crate) cache_bytes: u64,
+}
+
+/// How an empty node comes into a cluster.
+#[derive(Clone)]
+pub(crate) enum Arrival {
+    /// It forms one with the listed nodes.
+    Forming { list: ClusterList, formation: Arc<Formation<Types>> },
+    /// It joins one that exists.
+    Joining(Arc<Joining<Types>>),
 }
 
 /// What all handlers share.
@@ -38,7 +47,7 @@ pub(crate) struct Node {
     identity: Arc<dyn IdentityStore<Types>>,
     started: Instant,
     raft: OnceLock<Raft<Types>>,
-    formation: Arc<Formation<Types>>,
+    arrival: Arrival,
 }
 
 impl Node {
@@ -47,7 +56,7 @@ impl Node {
         settings: Settings,
         state: SharedState,
         identity: Arc<dyn IdentityStore<Types>>,
-        formation: Arc<Formation<Types>>,
+        arrival: Arrival,
     ) -> Self {
         Self {
             settings,
@@ -56,7 +65,7 @@ impl Node {
             identity,
             started: Instant::now(),
             raft: OnceLock::new(),
-            formation,
+            arrival,
         }
     }
 
@@ -73,9 +82,20 @@ impl Node {
         assert!(self.raft.set(raft).is_ok(), "a node starts once");
     }
 
+    /// What is missing before the node is in a cluster; nothing once it is.
+    fn arrival_sentences(&self) -> Vec<String> {
+        match &self.arrival {
+            _ if self.raft().is_some() => Vec::new(),
+            Arrival::Forming { formation, .. } => Self::forming_sentences(formation),
+            Arrival::Joining(joining) => {
+                vec![format!("to join the cluster: {}", *joining.waiting().borrow())]
+            }
+        }
+    }
+
     /// What is missing of each peer before the cluster can form; nothing once it is formed.
-    fn forming_sentences(&self) -> Vec<String> {
-        let status = self.formation.status();
+    fn forming_sentences(formation: &Formation<Types>) -> Vec<String> {
+        let status = formation.status();
         let status = status.borrow();
         if status.formed {
             return Vec::new();
@@ -100,11 +120,15 @@ impl Node {
 
     /// Why there is no core.
     pub(crate) fn why_not_formed(&self) -> String {
-        let sentences = self.forming_sentences();
-        if sentences.is_empty() {
-            "the node is starting".to_owned()
-        } else {
-            format!("the cluster is not formed yet, the node waits {}", sentences.join("; "))
+        let sentences = self.arrival_sentences();
+        match &self.arrival {
+            _ if sentences.is_empty() => "the node is starting".to_owned(),
+            Arrival::Forming { .. } => {
+                format!("the cluster is not formed yet, the node waits {}", sentences.join("; "))
+            }
+            Arrival::Joining(_) => {
+                format!("the node is in no cluster yet, it waits {}", sentences.join("; "))
+            }
         }
     }
 
@@ -147,7 +171,7 @@ impl Node {
 
     fn waiting_for(&self, metrics: Option<&RaftMetrics<Types>>) -> Vec<String> {
         let Some(metrics) = metrics else {
-            let sentences = self.forming_sentences();
+            let sentences = self.arrival_sentences();
             return if sentences.is_empty() { vec![self.why_not_formed()] } else { sentences };
         };
         if let Some(fatal) = &metrics.fatal {
@@ -170,7 +194,12 @@ impl Node {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: settings.address.clone(),
-            role: if self.forming_sentences().is_empty() { "starting" } else { "forming" }.to_owned(),
+            role: match &self.arrival {
+                _ if self.arrival_sentences().is_empty() => "starting",
+                Arrival::Forming { .. } => "forming",
+                Arrival::Joining(_) => "joining",
+            }
+            .to_owned(),
             cluster: identity.cluster_name,
             cluster_id: identity.cluster_id.map(|id| id.to_string()),
             store_id: identity.replica.store_id.to_string(),
@@ -182,8 +211,9 @@ impl Node {
             ..NodeStatus::default()
         };
         let Some(metrics) = metrics else {
-            let listed = settings.cluster.iter();
-            status.members = listed
+            let Arrival::Forming { list, .. } = &self.arrival else { return status };
+            status.members = list
+                .iter()
                 .map(|(id, address)| MemberStatus {
                     id,
                     address: address.to_owned(),
@@ -214,6 +244,7 @@ impl Node {
                     id: *id,
                     address: member.node.addr.clone(),
                     voter: membership.is_voter(id),
+                    promote: member.promote,
                     store_id: Some(member.store_id.to_string()),
                     matched_index: follower.and_then(|f| f.matched.index()),
                     reachable: follower.map(|f| f.reachable),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use openraft_adapters::engine::{BasicNode, Replica};
 use openraft_adapters::{Env, IdentityStore};
 use openraft_core::formation::Formation;
+use openraft_core::join::{Admission, Joining};
 use openraft_core::{Config, Fatal, Raft, RaftParts};
 use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts};
 use openraft_storage_sled::{SledOptions, SledStore};
@@ -18,7 +19,7 @@ use crate::cli::ServeOptions;
 use crate::exit::Failure;
 use crate::limits::{COMMAND_OVERHEAD_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use crate::machine::KvMachine;
-use crate::node::{Node, Settings};
+use crate::node::{Arrival, Node, Settings};
 use crate::signals::Stop;
 use crate::state::{SharedState, Types};
 
@@ -41,11 +42,13 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), Failure> {
     let env = Env::tokio();
     let identity: Arc<dyn IdentityStore<Types>> = store.clone();
     let network = HttpNetwork::new(identity.clone(), HttpOptions::default());
-    let listed: BTreeMap<u64, BasicNode> =
-        options.cluster.iter().map(|(id, address)| (id, BasicNode::new(address))).collect();
+    // Of a node that joins the list is empty: it forms nothing, but says so to whoever asks.
+    let listed = options.cluster.iter().flat_map(|list| list.iter());
+    let listed = listed.map(|(id, address)| (id, BasicNode::new(address))).collect();
     let formation = Arc::new(Formation::new(identity.clone(), listed));
+    let arrival = arrival(&options, &identity, &formation);
     let state = SharedState::default();
-    let node = Arc::new(Node::new(settings(&options), state.clone(), identity.clone(), formation.clone()));
+    let node = Arc::new(Node::new(settings(&options), state.clone(), identity.clone(), arrival.clone()));
 
     let replica: Replica<u64> = identity.identity().replica;
     let parts = RaftParts {
@@ -70,6 +73,7 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), Failure> {
     let server = tokio::spawn(openraft_network_http::serve(
         listener,
         ServerParts {
+            join: Arc::new(Admission::new(identity.clone(), raft.clone())),
             identity,
             raft: slot,
             formation: formation.clone(),
@@ -83,7 +87,7 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), Failure> {
     let result = tokio::select! {
         biased;
         () = stop.wanted() => Ok(()),
-        failure = run(&node, &raft, &formation, &network, &env) => Err(failure),
+        failure = run(&node, &raft, &arrival, &formation, &network, &env) => Err(failure),
     };
     stop_server.send_replace(true);
     let served = server.await.map_err(|e| Failure::error(format!("the server ended early: {e}")));
@@ -91,28 +95,88 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), Failure> {
     result.and(served).and(shut_down)
 }
 
-/// Forms the cluster if there is none, then watches the core. Ends only with what the node cannot go on after.
+/// How the node comes into a cluster if its directory is empty.
+fn arrival(
+    options: &ServeOptions,
+    identity: &Arc<dyn IdentityStore<Types>>,
+    formation: &Arc<Formation<Types>>,
+) -> Arrival {
+    match &options.cluster {
+        Some(list) => Arrival::Forming { list: list.clone(), formation: formation.clone() },
+        None => {
+            let members = options.join.iter().map(BasicNode::new).collect();
+            let me = BasicNode::new(options.address());
+            Arrival::Joining(Arc::new(Joining::new(identity.clone(), me, members, !options.learner)))
+        }
+    }
+}
+
+/// Forms or joins the cluster if the node is in none, then watches the core. Ends only with what the node cannot go on
+/// after.
 async fn run(
     node: &Node,
     raft: &Raft<Types>,
+    arrival: &Arrival,
     formation: &Formation<Types>,
     network: &HttpNetwork<Types>,
     env: &Env,
 ) -> Failure {
     if !raft.is_initialized() {
-        let nodes = match formation.form(network, env).await {
-            Ok(nodes) => nodes,
-            Err(error) => return Failure::error(format!("no cluster can be formed: {error}")),
+        let arrived = match arrival {
+            Arrival::Forming { .. } => form(raft, formation, network, env).await,
+            Arrival::Joining(joining) => join(raft, joining, network, env).await,
         };
-        if let Err(error) = raft.initialize(nodes).await {
-            return Failure::error(format!("the cluster cannot be initialised: {error}"));
+        if let Err(failure) = arrived {
+            return failure;
         }
         node.set_raft(raft.clone());
     }
-    let mut metrics = raft.metrics();
-    let ended = metrics.wait_for(|m| m.fatal.is_some()).await.map(|m| m.fatal.clone());
-    let fatal = ended.ok().flatten().unwrap_or(Fatal::Stopped);
+    let fatal = watch_members(raft, formation).await;
     Failure::error(format!("{fatal}; mend the cause, then start the node again on the same directory"))
+}
+
+async fn form(
+    raft: &Raft<Types>,
+    formation: &Formation<Types>,
+    network: &HttpNetwork<Types>,
+    env: &Env,
+) -> Result<(), Failure> {
+    let nodes = formation.form(network, env).await;
+    let nodes = nodes.map_err(|e| Failure::error(format!("no cluster can be formed: {e}")))?;
+    let initialized = raft.initialize(nodes).await;
+    initialized.map_err(|e| Failure::error(format!("the cluster cannot be initialised: {e}")))
+}
+
+async fn join(
+    raft: &Raft<Types>,
+    joining: &Joining<Types>,
+    network: &HttpNetwork<Types>,
+    env: &Env,
+) -> Result<(), Failure> {
+    joining.join(network, env).await.map_err(|e| Failure::error(e.to_string()))?;
+    // The log comes from the leader, and the membership with it.
+    let mut metrics = raft.metrics();
+    let ended = metrics.wait_for(|m| m.fatal.is_some() || !m.membership.membership.is_empty()).await;
+    match ended.map(|metrics| metrics.fatal.clone()).unwrap_or(Some(Fatal::Stopped)) {
+        Some(fatal) => Err(Failure::error(fatal.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Keeps what is said to nodes that want to form a cluster up to date with the members, until the core ends.
+async fn watch_members(raft: &Raft<Types>, formation: &Formation<Types>) -> Fatal {
+    let (mut metrics, mut known) = (raft.metrics(), None);
+    loop {
+        let news = metrics.wait_for(|m| m.fatal.is_some() || m.membership.log_id != known).await;
+        let Ok(now) = news.map(|metrics| (metrics.fatal.clone(), metrics.membership.log_id)) else {
+            return Fatal::Stopped;
+        };
+        if let (Some(fatal), _) = now {
+            return fatal;
+        }
+        known = now.1;
+        formation.set_formed(member_stores(raft));
+    }
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
@@ -152,8 +216,7 @@ fn config(options: &ServeOptions) -> Result<Config, Failure> {
 fn settings(options: &ServeOptions) -> Settings {
     Settings {
         id: options.id,
-        address: options.cluster.address(options.id).unwrap_or(&options.listen).to_owned(),
-        cluster: options.cluster.clone(),
+        address: options.address().to_owned(),
         request_timeout: Duration::from_millis(options.write_timeout_ms),
         memory_budget_bytes: options.memory_budget_mb * MIB,
         cache_bytes: options.cache_mb * MIB,
@@ -164,7 +227,7 @@ async fn bind(listen: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(listen).await.map_err(|e| {
         let advice = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
-                "another process listens there: stop it, or give this node another --listen and --cluster"
+                "another process listens there: stop it, or give this node another address"
             }
             std::io::ErrorKind::PermissionDenied => {
                 "give a port from 1024 on, or the right to use a lower one"

@@ -12,6 +12,8 @@ pub(crate) const STATUS_PATH: &str = "/v1/status";
 pub(crate) const EXPORT_PATH: &str = "/v1/export";
 /// Where leadership is handed over.
 pub(crate) const TRANSFER_PATH: &str = "/v1/transfer-leader";
+/// Where members are: this path, then a node's id.
+pub(crate) const MEMBERS_PATH: &str = "/v1/members/";
 /// Where a node is told to take a snapshot.
 pub(crate) const SNAPSHOT_PATH: &str = "/v1/snapshot";
 
@@ -99,6 +101,8 @@ pub(crate) enum ErrorCode {
     NotReady,
     /// Leadership was not handed over; the leader leads on.
     TransferFailed,
+    /// The members are not changed as was asked.
+    ChangeRefused,
     /// The key has another version than the write asks for. Nothing was changed.
     VersionMismatch,
     /// A code this version does not know.
@@ -137,6 +141,13 @@ pub(crate) struct TransferAnswer {
     pub(crate) from: u64,
 }
 
+/// The answer when the members are as was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MembersAnswer {
+    /// The index of the log entry that states them; `null` if there was nothing to change.
+    pub(crate) log_index: Option<u64>,
+}
+
 /// The answer to the order to take a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotAnswer {
@@ -168,7 +179,7 @@ pub(crate) struct NodeStatus {
     pub(crate) version: String,
     /// Where peers and clients reach the node.
     pub(crate) address: String,
-    /// `starting`, `forming`, `learner`, `follower`, `candidate`, `leader` or `stopped`.
+    /// `starting`, `forming`, `joining`, `learner`, `follower`, `candidate`, `leader` or `stopped`.
     pub(crate) role: String,
     pub(crate) term: u64,
     pub(crate) leader: Option<u64>,
@@ -203,6 +214,9 @@ pub(crate) struct MemberStatus {
     pub(crate) id: u64,
     pub(crate) address: String,
     pub(crate) voter: bool,
+    /// Whether a node that does not vote becomes a voter by itself once it has caught up.
+    #[serde(default)]
+    pub(crate) promote: bool,
     /// The store that counts for this node, once the cluster is formed.
     pub(crate) store_id: Option<String>,
     /// What is known to be durable there; only the leader knows.

@@ -19,13 +19,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use openraft_adapters::{
-    FormReply, FormRequest, FormationNetwork, IdentityStore, NetworkError, RaftNetwork, RaftNetworkFactory,
-    RaftTypeConfig,
+    FormReply, FormRequest, FormationNetwork, IdentityStore, JoinNetwork, JoinReply, JoinRequest,
+    NetworkError, RaftNetwork, RaftNetworkFactory, RaftTypeConfig,
 };
 use openraft_engine::BasicNode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::options::{HttpOptions, MAX_SMALL_FRAME_BYTES};
-use crate::wire::{self, FORM_PATH};
+use crate::wire::{self, FORM_PATH, JOIN_PATH};
 use peer::Peer;
 
 /// Where a node listens.
@@ -88,17 +90,32 @@ impl<C: RaftTypeConfig> HttpNetwork<C> {
         Self { shared: Arc::new(Shared { identity, options, address: Box::new(address) }) }
     }
 
-    async fn ask_to_form(
+    /// A plain request to form or to join (`what`) a cluster, to a node that is not connected.
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
+        (path, what): (&'static str, &str),
         target: &str,
         address: &str,
-        request: &FormRequest<C::NodeId>,
-    ) -> Result<FormReply<C::NodeId>, NetworkError> {
+        request: &Q,
+    ) -> Result<A, NetworkError> {
+        let after = self.shared.options.form_timeout;
+        tokio::time::timeout(after, self.ask_patiently((path, what), target, address, request))
+            .await
+            .unwrap_or(Err(NetworkError::Timeout { target: target.to_owned(), after }))
+    }
+
+    async fn ask_patiently<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        (path, what): (&'static str, &str),
+        target: &str,
+        address: &str,
+        request: &Q,
+    ) -> Result<A, NetworkError> {
         let options = &self.shared.options;
         let addresses = connect::resolve(target, address).await?;
         let tcp = connect::tcp(target, &addresses, options.connect_timeout).await?;
         let body = Full::new(Bytes::from(wire::to_payload(request)));
-        let request = connect::post(target, address, FORM_PATH, body)?;
+        let request = connect::post(target, address, path, body)?;
         let (mut sender, _connection) = connect::http2(target, tcp, options).await?;
         let response =
             sender.send_request(request).await.map_err(|e| NetworkError::unreachable(target, &e))?;
@@ -110,11 +127,11 @@ impl<C: RaftTypeConfig> HttpNetwork<C> {
             .to_bytes();
         if !status.is_success() {
             let words = String::from_utf8_lossy(&body);
-            let reason = format!("it answered {status} to a request to form a cluster: {words}");
+            let reason = format!("it answered {status} to a request to {what} a cluster: {words}");
             return Err(NetworkError::unreachable_because(target, reason));
         }
         postcard::from_bytes(&body).map_err(|e| {
-            let reason = format!("its answer to a request to form a cluster does not decode: {e}");
+            let reason = format!("its answer to a request to {what} a cluster does not decode: {e}");
             NetworkError::unreachable_because(target, reason)
         })
     }
@@ -135,11 +152,19 @@ impl<C: RaftTypeConfig> FormationNetwork<C> for HttpNetwork<C> {
         request: FormRequest<C::NodeId>,
     ) -> Result<FormReply<C::NodeId>, NetworkError> {
         let address = (self.shared.address)(node);
-        let target = describe(&target, &address);
-        let after = self.shared.options.form_timeout;
-        tokio::time::timeout(after, self.ask_to_form(&target, &address, &request))
-            .await
-            .unwrap_or(Err(NetworkError::Timeout { target, after }))
+        self.ask((FORM_PATH, "form"), &describe(&target, &address), &address, &request).await
+    }
+}
+
+#[async_trait]
+impl<C: RaftTypeConfig> JoinNetwork<C> for HttpNetwork<C> {
+    async fn join(
+        &self,
+        member: &C::Node,
+        request: JoinRequest<C::NodeId, C::Node>,
+    ) -> Result<JoinReply<C::Node>, NetworkError> {
+        let address = (self.shared.address)(member);
+        self.ask((JOIN_PATH, "join"), &address, &address, &request).await
     }
 }
 

@@ -13,7 +13,9 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use openraft_adapters::{FormRequest, RaftTypeConfig};
+use openraft_adapters::{FormRequest, JoinRequest, RaftTypeConfig};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tower_service::Service;
@@ -22,7 +24,7 @@ use super::{Node, Phase, peer_stream, reached};
 use crate::body::FrameBody;
 use crate::lock;
 use crate::options::{HTTP2_FRAME_BYTES, MAX_SMALL_FRAME_BYTES, ServerLimits};
-use crate::wire::{self, FORM_PATH, Lane};
+use crate::wire::{self, FORM_PATH, JOIN_PATH, Lane};
 
 /// How many requests may be under way on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
@@ -130,7 +132,17 @@ where
     } else if let Some(lane) = Lane::from_path(request.uri().path()) {
         Ok(peer_stream::open(lane, request.into_body(), node, origin))
     } else if request.uri().path() == FORM_PATH {
-        form(request.into_body(), &node).await
+        let request: Result<FormRequest<C::NodeId>, _> = read(request.into_body(), &node, "form").await;
+        match request {
+            Ok(request) => Ok(answer(&node.formation.form(request).await)),
+            Err(error) => Err(error),
+        }
+    } else if request.uri().path() == JOIN_PATH {
+        let request: Result<JoinRequest<_, _>, _> = read(request.into_body(), &node, "join").await;
+        match request {
+            Ok(request) => Ok(answer(&node.join.join(request).await)),
+            Err(error) => Err(error),
+        }
     } else {
         Err((StatusCode::NOT_FOUND, "no such path between nodes\n".to_owned()))
     };
@@ -141,7 +153,12 @@ where
     Ok(Response::builder().status(status).body(Either::Left(body))?)
 }
 
-async fn form<C: RaftTypeConfig>(body: Incoming, node: &Node<C>) -> Result<FrameBody, (StatusCode, String)> {
+/// The plain request of a node that wants to form or to join (`what`) a cluster.
+async fn read<C: RaftTypeConfig, Q: DeserializeOwned>(
+    body: Incoming,
+    node: &Node<C>,
+    what: &str,
+) -> Result<Q, (StatusCode, String)> {
     let bad = |words: String| (StatusCode::BAD_REQUEST, words);
     let reading = Limited::new(body, MAX_SMALL_FRAME_BYTES as usize).collect();
     let bytes = tokio::time::timeout(node.limits.handshake_timeout, reading)
@@ -149,8 +166,9 @@ async fn form<C: RaftTypeConfig>(body: Incoming, node: &Node<C>) -> Result<Frame
         .map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time\n".to_owned()))?
         .map_err(|e| bad(format!("the request cannot be read: {e}\n")))?
         .to_bytes();
-    let request: FormRequest<C::NodeId> = postcard::from_bytes(&bytes)
-        .map_err(|e| bad(format!("this is no request to form a cluster: {e}\n")))?;
-    let reply = node.formation.form(request).await;
-    Ok(FrameBody::fixed(Bytes::from(wire::to_payload(&reply))))
+    postcard::from_bytes(&bytes).map_err(|e| bad(format!("this is no request to {what} a cluster: {e}\n")))
+}
+
+fn answer<A: Serialize>(reply: &A) -> FrameBody {
+    FrameBody::fixed(Bytes::from(wire::to_payload(reply)))
 }

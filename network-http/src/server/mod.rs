@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use openraft_adapters::{FormationServer, IdentityStore, RaftServer, RaftTypeConfig};
+use openraft_adapters::{FormationServer, IdentityStore, JoinServer, RaftServer, RaftTypeConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ pub struct ServerParts<C: RaftTypeConfig, S> {
     pub raft: RaftSlot<C>,
     /// Where requests to form a cluster go.
     pub formation: Arc<dyn FormationServer<C>>,
+    /// Where requests to join it go.
+    pub join: Arc<dyn JoinServer<C>>,
     /// Every request whose path does not begin with `/raft/`: an axum `Router` fits as it is.
     pub app: S,
     /// What is accepted.
@@ -110,6 +112,7 @@ struct Node<C: RaftTypeConfig> {
     identity: Arc<dyn IdentityStore<C>>,
     raft: RaftSlot<C>,
     formation: Arc<dyn FormationServer<C>>,
+    join: Arc<dyn JoinServer<C>>,
     limits: ServerLimits,
     phase: watch::Receiver<Phase>,
     /// The reason last given to each address whose hello was refused, so that a peer which keeps asking fills no log.
@@ -154,7 +157,7 @@ pub async fn serve<C, S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let ServerParts { identity, raft, formation, app, limits } = parts;
+    let ServerParts { identity, raft, formation, join, app, limits } = parts;
     let (phase, phase_seen) = watch::channel(Phase::Serving);
     let permits = Arc::new(Semaphore::new(limits.max_connections));
     let drain_timeout = limits.drain_timeout;
@@ -162,6 +165,7 @@ pub async fn serve<C, S, B>(
         identity,
         raft,
         formation,
+        join,
         limits,
         phase: phase_seen,
         refused: Mutex::new(BTreeMap::new()),

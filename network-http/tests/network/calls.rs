@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use openraft_adapters::{FormReply, FormRequest, FormationNetwork, NetworkError, RaftNetworkFactory};
+use openraft_adapters::{
+    FormReply, FormRequest, FormationNetwork, JoinNetwork, JoinReply, JoinRequest, NetworkError,
+    RaftNetworkFactory,
+};
 use openraft_engine::{BasicNode, ClusterId, LogId, ReadIndexRequest, Vote, VoteRequest};
 use openraft_network_http::{HttpNetwork, HttpOptions};
 use tokio::net::{TcpListener, TcpSocket};
@@ -52,6 +55,23 @@ async fn a_request_to_form_is_answered_before_there_is_a_core() {
     assert_eq!(reply, FormReply::Recorded { from: replica(2), known: known() });
     let reply = soon(network.form(2, &peer, request("other"))).await.unwrap();
     assert_eq!(reply, FormReply::Refused { reason: "another name".to_owned() });
+}
+
+#[tokio::test]
+async fn a_request_to_join_needs_no_more_than_an_address() {
+    let node = fake::start(listener().await, identity(2), false, limits());
+    let network = HttpNetwork::<T>::new(identity(1), HttpOptions::default());
+    let request = JoinRequest {
+        from: replica(1),
+        node: BasicNode::new("host:1"),
+        cluster_name: "test".to_owned(),
+        cluster_id: None,
+        promote: true,
+    };
+    let reply = soon(network.join(&BasicNode::new(node.addr.to_string()), request.clone())).await.unwrap();
+    assert_eq!(reply, JoinReply::AskLeader { node: request.node.clone() });
+    let error = soon(network.join(&BasicNode::new("nowhere"), request)).await.unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error}");
 }
 
 #[tokio::test]

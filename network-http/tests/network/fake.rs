@@ -14,8 +14,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft_adapters::{
     AppendEntriesRequest, Entry, EntryPayload, EntryRange, FormReply, FormRequest, FormationServer, Identity,
-    IdentityStore, RaftNetwork, RaftNetworkFactory, RaftServer, ServerError, SnapshotHeaderOf,
-    SnapshotReplyOf, SnapshotSink, StorageError,
+    IdentityStore, JoinReply, JoinRequest, JoinServer, RaftNetwork, RaftNetworkFactory, RaftServer,
+    ServerError, SnapshotHeaderOf, SnapshotReplyOf, SnapshotSink, StorageError,
 };
 use openraft_engine::{
     AppendHeader, AppendReply, AppendResult, BasicNode, ClusterId, HeartbeatReply, HeartbeatRequest, LogId,
@@ -227,6 +227,13 @@ impl FormationServer<T> for FakeFormation {
     }
 }
 
+#[async_trait]
+impl JoinServer<T> for FakeFormation {
+    async fn join(&self, request: JoinRequest<u64, BasicNode>) -> JoinReply<BasicNode> {
+        JoinReply::AskLeader { node: request.node }
+    }
+}
+
 /// A node that serves on a port of its own.
 pub(crate) struct TestNode {
     pub(crate) addr: SocketAddr,
@@ -278,7 +285,14 @@ pub(crate) fn start(
                 "at last"
             }),
         );
-    let parts = ServerParts { identity, raft: slot, formation: Arc::new(FakeFormation), app, limits };
+    let parts = ServerParts {
+        identity,
+        raft: slot,
+        formation: Arc::new(FakeFormation),
+        join: Arc::new(FakeFormation),
+        app,
+        limits,
+    };
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(serve(listener, parts, async {

@@ -47,7 +47,9 @@ pub(super) fn http_status(code: ErrorCode) -> StatusCode {
         ErrorCode::BadKey | ErrorCode::BadQuery | ErrorCode::BadBody => StatusCode::BAD_REQUEST,
         ErrorCode::ValueTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotLeader => StatusCode::MISDIRECTED_REQUEST,
-        ErrorCode::TransferFailed | ErrorCode::VersionMismatch => StatusCode::CONFLICT,
+        ErrorCode::TransferFailed | ErrorCode::ChangeRefused | ErrorCode::VersionMismatch => {
+            StatusCode::CONFLICT
+        }
         ErrorCode::NotProposed | ErrorCode::OutcomeUnknown | ErrorCode::ReadTimedOut => {
             StatusCode::GATEWAY_TIMEOUT
         }

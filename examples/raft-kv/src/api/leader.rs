@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Read,
     /// Trying again may do it twice.
     Write,
+    /// It changes the cluster, and trying again does no harm.
+    Order,
 }
 
 /// A request that only the leader can carry out.
@@ -115,6 +117,7 @@ fn too_late(node: &Node, kind: Kind, reason: &str) -> ApiError {
     let within = node.settings.request_timeout;
     let (code, what) = match kind {
         Kind::Write => (ErrorCode::NotProposed, "nothing was written, it is safe to try again"),
+        Kind::Order => (ErrorCode::NotProposed, "nothing was changed, it is safe to try again"),
         Kind::Read => {
             (ErrorCode::ReadTimedOut, "the key could not be read; ?consistency=stale needs no leader")
         }
@@ -145,7 +148,7 @@ async fn forward(
         }),
         Err(error @ HttpError::NotSent { .. }) => Ok(Err(NotTaken(format!("the leader {error}")))),
         Err(error @ HttpError::NoAnswer { .. }) => match kind {
-            Kind::Read => Ok(Err(NotTaken(format!("the leader {error}")))),
+            Kind::Read | Kind::Order => Ok(Err(NotTaken(format!("the leader {error}")))),
             Kind::Write => Err(ApiError::new(
                 ErrorCode::OutcomeUnknown,
                 format!(

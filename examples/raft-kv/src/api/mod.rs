@@ -5,12 +5,14 @@
 //! - `errors`: every error as JSON with its status.
 //! - `leader`: how a request that needs the leader gets there, whichever node received it.
 //! - `kv`: put, get, delete; `export`: everything; `reads`: what makes a read linearizable.
-//! - `status`: what the node says of itself; `transfer`: another leader; `snapshot`: a snapshot now.
+//! - `status`: what the node says of itself; `members`: who is in the cluster; `transfer`: another leader; `snapshot`: a
+//!   snapshot now.
 
 mod errors;
 mod export;
 mod kv;
 mod leader;
+mod members;
 mod reads;
 mod snapshot;
 mod status;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use serde::Deserialize;
 
 use crate::node::Node;
@@ -39,6 +41,8 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route(EXPORT_PATH, get(export::export))
         .route(STATUS_PATH, get(status::status))
         .route(TRANSFER_PATH, post(transfer::transfer))
+        .route("/v1/members/{id}", put(members::add).delete(members::remove))
+        .route("/v1/members/{id}/promote", post(members::promote))
         .route(SNAPSHOT_PATH, post(snapshot::snapshot))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
@@ -52,7 +56,7 @@ async fn unknown_route(method: Method, uri: Uri) -> ApiError {
         ErrorCode::UnknownRoute,
         format!(
             "there is no {method} {}; there are /v1/kv/KEY, /v1/status, /v1/export, \
-             /v1/transfer-leader, /v1/snapshot, /healthz and /readyz",
+             /v1/members/ID, /v1/transfer-leader, /v1/snapshot, /healthz and /readyz",
             uri.path()
         ),
     )
@@ -62,7 +66,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::MethodNotAllowed,
         format!(
-            "{} does not take {method}; keys take GET, PUT and DELETE, a transfer and a snapshot take POST, all else GET",
+            "{} does not take {method}; keys take GET, PUT and DELETE, members PUT and DELETE, a transfer, a promotion and a snapshot POST, all else \
+             GET",
             uri.path()
         ),
     )

@@ -44,7 +44,7 @@ pub(super) async fn transfer(
 impl AtLeader for TransferQuery {
     type Done = TransferAnswer;
     // A second attempt may change the leader once more, which harms nobody.
-    const KIND: Kind = Kind::Read;
+    const KIND: Kind = Kind::Order;
 
     async fn attempt(
         &self,

@@ -6,12 +6,14 @@
 //! - `verdict`: what one attempt's result means for the whole request; pure.
 //! - `targets`: which node to ask next.
 //! - `commands`: put, cas, get, delete, status, snapshot, transfer of leadership.
+//! - `members`: who is in the cluster.
 //! - `import`, `export`, `lines`: many keys at once, and their forms as text.
 
 pub(crate) mod commands;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod lines;
+pub(crate) mod members;
 mod targets;
 mod verdict;
 

@@ -66,6 +66,7 @@ pub(crate) fn judge(result: Result<Answer, HttpError>, repeat: Repeat, unknown: 
         | ErrorCode::ValueTooLarge
         | ErrorCode::BadQuery
         | ErrorCode::BadBody
+        | ErrorCode::ChangeRefused
         | ErrorCode::TransferFailed => Verdict::Stop(CallError::Refused(body)),
         ErrorCode::Other if answer.status.is_client_error() => Verdict::Stop(CallError::Refused(body)),
         ErrorCode::Other => maybe_done(body.message, repeat),

@@ -2,6 +2,7 @@
 //!
 //! - `harness`: a cluster of processes, the client, and a small HTTP client of its own.
 //! - `serving`: what a healthy cluster does; `conditions`: writes that ask for a version; `demo`: the demo.
+//! - `joining`: nodes that come and go; `moving`: a cluster that is moved while a client writes.
 //! - `crashes`: SIGKILL in the middle; `wiped`: directories that were lost.
 //! - `forming`, `refusals`, `quorum`: what is said when something is missing or wrong.
 
@@ -13,6 +14,8 @@ mod crashes;
 mod demo;
 mod forming;
 mod harness;
+mod joining;
+mod moving;
 mod quorum;
 mod refusals;
 mod serving;

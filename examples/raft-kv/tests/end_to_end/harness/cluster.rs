@@ -1,5 +1,6 @@
-//! Three `serve` processes in a temporary directory.
+//! Three `serve` processes in a temporary directory, and two that may join them.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ pub(crate) struct Cluster {
     addresses: Vec<String>,
     nodes: Vec<Option<Child>>,
     options: Vec<String>,
+    /// What the nodes that join are given instead of the list.
+    joins: BTreeMap<usize, Vec<String>>,
 }
 
 /// How a cluster is found after a start.
@@ -30,12 +33,16 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -{name} {pid} failed");
 }
 
-/// Three free addresses. Every cluster has a loopback address of its own where the system has more than one, so that no
+/// How many nodes form the cluster; the others may join it.
+const FOUNDERS: usize = 3;
+const NODES: usize = 5;
+
+/// A free address for every node. Every cluster has a loopback address of its own where the system has more than one, so that no
 /// outgoing connection can take the port of a node that is down for a moment.
 fn free_addresses(host: Ipv4Addr) -> Vec<String> {
     let bind = || TcpListener::bind((host, 0)).or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
     // All are held until all are chosen: a port given back may be given out again at once.
-    let held: Vec<TcpListener> = (0..3).map(|_| bind()).collect();
+    let held: Vec<TcpListener> = (0..NODES).map(|_| bind()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
 }
 
@@ -53,7 +60,8 @@ impl Cluster {
         Self {
             dir: tempfile::tempdir().unwrap(),
             addresses: free_addresses(host),
-            nodes: vec![None, None, None],
+            nodes: (0..NODES).map(|_| None).collect(),
+            joins: BTreeMap::new(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
         }
     }
@@ -68,6 +76,18 @@ impl Cluster {
 
     pub(crate) fn start_all(&mut self) {
         (1..=3).for_each(|id| self.start_node(id));
+    }
+
+    /// Starts node `id`, now and later, with `--join` and the address of `member`.
+    pub(crate) fn start_joiner(&mut self, id: usize, member: usize, options: &[&str]) {
+        self.join_by(id, member, options);
+        self.start_node(id);
+    }
+
+    /// From now on node `id` is started with `--join` and the address of `member`.
+    pub(crate) fn join_by(&mut self, id: usize, member: usize, options: &[&str]) {
+        let arguments = [&["--join", self.address(member)], options].concat();
+        self.joins.insert(id, arguments.into_iter().map(str::to_owned).collect());
     }
 
     /// Starts node `id`, from 1; it must not run.
@@ -85,7 +105,8 @@ impl Cluster {
     fn command(&self, id: usize) -> Command {
         let mut command = Command::new(PROGRAM);
         command
-            .args(["serve", "--id", &id.to_string(), "--listen", self.address(id), "--cluster", &self.list()])
+            .args(["serve", "--id", &id.to_string(), "--listen", self.address(id)])
+            .args(self.joins.get(&id).cloned().unwrap_or_else(|| vec!["--cluster".to_owned(), self.list()]))
             .arg("--data")
             .arg(self.data(id))
             .args(&self.options)
@@ -107,6 +128,12 @@ impl Cluster {
         children.iter_mut().for_each(|child| assert!(!child.wait().unwrap().success()));
     }
 
+    /// Takes note that node `id`, which was sent SIGKILL, is gone.
+    pub(crate) fn reap(&mut self, id: usize) {
+        let mut child = self.nodes[id - 1].take().expect("it ran");
+        assert!(!child.wait().unwrap().success());
+    }
+
     /// SIGTERM; the node must then end by itself and in order.
     pub(crate) fn stop(&mut self, id: usize) {
         let mut child = self.nodes[id - 1].take().expect("it runs");
@@ -124,14 +151,14 @@ impl Cluster {
         &self.addresses[id - 1]
     }
 
-    /// All addresses, as `--endpoints` takes them.
+    /// The addresses of the nodes that formed the cluster, as `--endpoints` takes them.
     pub(crate) fn endpoints(&self) -> String {
-        self.addresses.join(",")
+        self.addresses[..FOUNDERS].join(",")
     }
 
     fn list(&self) -> String {
         let list: Vec<String> =
-            (1..).zip(&self.addresses).map(|(id, a): (u32, _)| format!("{id}={a}")).collect();
+            (1..).zip(&self.addresses[..FOUNDERS]).map(|(id, a): (u32, _)| format!("{id}={a}")).collect();
         list.join(",")
     }
 
@@ -155,7 +182,7 @@ impl Cluster {
 
     /// Waits until every running node knows the same leader, and that one leads.
     pub(crate) fn wait_for_leader(&self) -> Started {
-        let running: Vec<usize> = (1..=3).filter(|id| self.nodes[id - 1].is_some()).collect();
+        let running: Vec<usize> = (1..=FOUNDERS).filter(|id| self.nodes[id - 1].is_some()).collect();
         eventually("a leader that all running nodes know", || {
             let statuses: Vec<_> = running.iter().filter_map(|id| self.status(*id)).collect();
             let leader = statuses.iter().find(|status| status["role"] == "leader")?;
@@ -173,7 +200,8 @@ impl Cluster {
 
     /// The client with these endpoints.
     pub(crate) fn client_of(&self, endpoints: &str, command: &str, arguments: &[&str]) -> Output {
-        run(&[&[command, "--endpoints", endpoints], arguments].concat())
+        let command: Vec<&str> = command.split(' ').collect();
+        run(&[&command[..], &["--endpoints", endpoints], arguments].concat())
     }
 
     /// The client with something on standard input.
@@ -209,7 +237,7 @@ impl Drop for Cluster {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            for id in 1..=3 {
+            for id in 1..=NODES {
                 let log = std::fs::read_to_string(self.log(id)).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
                 eprintln!(

@@ -1,0 +1,225 @@
+//! Joining a cluster that exists: an empty node asks any member, the leader admits it by an entry of the log, and the
+//! node records the cluster durably before it serves.
+//!
+//! Every step may be repeated: a node that is a member already, on this very store, is admitted again at once. So a
+//! joiner that was killed at any point starts anew with the same call, until its log holds a membership. A node id that
+//! belongs to another store is never taken over: that store's promises would be broken by one that knows none of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use openraft_adapters::{
+    Env, Identity, IdentityStore, JoinNetwork, JoinReply, JoinRequest, JoinServer, RaftTypeConfig,
+    StorageError,
+};
+use openraft_engine::{ChangeRefused, ClusterId};
+use tokio::sync::watch;
+
+use crate::{ChangeMembershipError, Raft};
+
+/// The first pause before the next member is asked; it doubles each time.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long one member may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A member's part: it admits who asks, if it leads.
+pub struct Admission<C: RaftTypeConfig> {
+    identity: Arc<dyn IdentityStore<C>>,
+    raft: Raft<C>,
+}
+
+impl<C: RaftTypeConfig> fmt::Debug for Admission<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("me", &self.raft.replica()).finish_non_exhaustive()
+    }
+}
+
+impl<C: RaftTypeConfig> Admission<C> {
+    /// The part of the node that `identity` describes and `raft` runs. The node need not be in a cluster yet. Holds the
+    /// handle: the node does not stop by itself while this is there.
+    pub fn new(identity: Arc<dyn IdentityStore<C>>, raft: Raft<C>) -> Self {
+        Self { identity, raft }
+    }
+
+    /// What speaks against the asker whoever leads.
+    fn objection(
+        &self,
+        me: &Identity<C::NodeId>,
+        cluster_id: ClusterId,
+        request: &JoinRequest<C::NodeId, C::Node>,
+    ) -> Option<String> {
+        let asker = request.from;
+        if request.cluster_name != me.cluster_name {
+            return Some(format!(
+                "this is the cluster {:?}, not {:?}",
+                me.cluster_name, request.cluster_name
+            ));
+        }
+        if let Some(theirs) = request.cluster_id.filter(|theirs| *theirs != cluster_id) {
+            return Some(format!(
+                "your directory belongs to the cluster {theirs}, and this is {cluster_id}: give the addresses of that \
+                 cluster, or an empty directory"
+            ));
+        }
+        if asker.node_id == me.replica.node_id {
+            return Some(format!("this is node {} itself: give the new node another id", asker.node_id));
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let nodes = metrics.membership.membership.nodes();
+        if let Some((id, _)) =
+            nodes.iter().find(|(id, member)| **id != asker.node_id && member.node == request.node)
+        {
+            return Some(format!(
+                "node {id} of this cluster has the address that you give as yours: give every node its own"
+            ));
+        }
+        None
+    }
+}
+
+#[async_trait]
+impl<C: RaftTypeConfig> JoinServer<C> for Admission<C> {
+    async fn join(&self, request: JoinRequest<C::NodeId, C::Node>) -> JoinReply<C::Node> {
+        let me = self.identity.identity();
+        let Some(cluster_id) = me.cluster_id.filter(|_| self.raft.is_initialized()) else {
+            return JoinReply::NotNow { reason: "it is in no cluster itself yet".to_owned() };
+        };
+        if let Some(reason) = self.objection(&me, cluster_id, &request) {
+            return JoinReply::Refused { reason };
+        }
+        let JoinRequest { from, node, promote, .. } = request;
+        match self.raft.add_learner(from.node_id, from.store_id, node, promote).await {
+            Ok(log_id) => {
+                tracing::info!(node = %from, %log_id, promote, "a node has joined");
+                JoinReply::Admitted { cluster_id }
+            }
+            Err(ChangeMembershipError::NotLeader(forward)) => match forward.leader {
+                Some((_, node)) => JoinReply::AskLeader { node },
+                None => JoinReply::NotNow { reason: "it knows of no leader".to_owned() },
+            },
+            Err(ChangeMembershipError::Refused(ChangeRefused::Invalid(invalid))) => {
+                JoinReply::Refused { reason: invalid.to_string() }
+            }
+            Err(error) => JoinReply::NotNow { reason: error.to_string() },
+        }
+    }
+}
+
+/// Why a node cannot join. Unlike what it waits for, none of it passes with time.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// A member refuses.
+    #[error("the cluster refuses this node: {reason}")]
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The cluster could not be recorded.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// An empty node's part: it asks until it is admitted.
+pub struct Joining<C: RaftTypeConfig> {
+    identity: Arc<dyn IdentityStore<C>>,
+    node: C::Node,
+    members: Vec<C::Node>,
+    promote: bool,
+    waiting: watch::Sender<String>,
+}
+
+impl<C: RaftTypeConfig> fmt::Debug for Joining<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joining").field("members", &self.members).finish_non_exhaustive()
+    }
+}
+
+impl<C: RaftTypeConfig> Joining<C> {
+    /// The part of the node that `identity` describes, which others find as `node` says. One of `members` that answers
+    /// is enough. With `promote` the node becomes a voter by itself once it has caught up.
+    ///
+    /// # Panics
+    /// If there are no members.
+    pub fn new(
+        identity: Arc<dyn IdentityStore<C>>,
+        node: C::Node,
+        members: Vec<C::Node>,
+        promote: bool,
+    ) -> Self {
+        assert!(!members.is_empty(), "somebody must be asked");
+        let waiting = watch::Sender::new("no member was asked yet".to_owned());
+        Self { identity, node, members, promote, waiting }
+    }
+
+    /// What the node waits for, in words for an operator, now and whenever it changes.
+    pub fn waiting(&self) -> watch::Receiver<String> {
+        self.waiting.subscribe()
+    }
+
+    /// Asks one member after the other, and the leader that one names, until the node is admitted; then records the
+    /// cluster durably and returns it. The leader sends the log from then on.
+    ///
+    /// To be called whenever the log holds no membership, also if a cluster is recorded: a crash may have come between.
+    /// Waits for as long as it takes; [`waiting`](Self::waiting) tells for what.
+    ///
+    /// # Errors
+    /// See [`JoinError`].
+    ///
+    /// # Cancellation
+    /// Safe: the node may have been admitted, and is again by a later call.
+    pub async fn join(&self, network: &dyn JoinNetwork<C>, env: &Env) -> Result<ClusterId, JoinError> {
+        let mut members = self.members.iter().cycle();
+        let mut leader: Option<C::Node> = None;
+        let mut pause = PAUSE_MIN;
+        loop {
+            let named = leader.is_some();
+            let asked = leader.take().or_else(|| members.next().cloned()).expect("members come round again");
+            let reason = match env.timeout(ANSWER_WITHIN, network.join(&asked, self.request())).await {
+                Ok(Ok(JoinReply::Admitted { cluster_id })) => {
+                    self.identity.record_cluster(cluster_id).await?;
+                    tracing::info!(%cluster_id, "the cluster has admitted this node");
+                    self.waiting.send_replace("for the log, which the leader will send".to_owned());
+                    return Ok(cluster_id);
+                }
+                Ok(Ok(JoinReply::Refused { reason })) => return Err(JoinError::Refused { reason }),
+                Ok(Ok(JoinReply::AskLeader { node })) => {
+                    leader = Some(node);
+                    if !named {
+                        continue;
+                    }
+                    // Two that name each other are not asked in turn without a pause.
+                    "the leader is changing".to_owned()
+                }
+                Ok(Ok(JoinReply::NotNow { reason })) => format!("a member says: {reason}"),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("a member did not answer within {ANSWER_WITHIN:?}"),
+            };
+            self.waiting.send_if_modified(|before| {
+                let news = *before != reason;
+                if news {
+                    tracing::info!(reason, "joining a cluster: not admitted yet");
+                    *before = reason;
+                }
+                news
+            });
+            env.sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn request(&self) -> JoinRequest<C::NodeId, C::Node> {
+        let Identity { replica, cluster_name, cluster_id } = self.identity.identity();
+        JoinRequest {
+            from: replica,
+            node: self.node.clone(),
+            cluster_name,
+            cluster_id,
+            promote: self.promote,
+        }
+    }
+}
