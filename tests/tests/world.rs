@@ -30,7 +30,7 @@ fn any_step(world: &World, rng: &mut SmallRng, number: usize) -> Step {
     let ids: Vec<u64> = world.nodes().keys().copied().collect();
     let id = ids[rng.random_range(0..ids.len())];
     let under_way = world.messages().len();
-    let message = || under_way.min(5).max(1);
+    let message = || under_way.clamp(1, 5);
     match rng.random_range(0..100) {
         0..50 if under_way > 0 => Step::Deliver(rng.random_range(0..message())),
         50..52 if under_way > 0 => Step::Repeat(rng.random_range(0..under_way)),
