@@ -58,6 +58,9 @@ impl Interpreter {
             "fire" => self.fire(node(rest)?),
             "propose" => self.propose(rest),
             "read" => self.read(rest),
+            "lease-read" => self.lease_read(rest),
+            "seek-election" => self.seek_election(node(rest)?),
+            "forget-leader" => self.forget_leader(node(rest)?),
             "transfer" => self.transfer(rest),
             "member" => self.change(rest),
             "snapshot" => self.snapshot(node(rest)?),
@@ -218,6 +221,27 @@ impl Interpreter {
         let [id, name] = words else { return Err("say: read 1 r".to_owned()) };
         let id = self.known(id)?;
         self.formed().read(id, name);
+        Ok(())
+    }
+
+    fn lease_read(&mut self, words: &[&str]) -> Done {
+        let [id, name] = words else { return Err("say: lease-read 1 r".to_owned()) };
+        let id = self.known(id)?;
+        self.formed().read_lease(id, name);
+        Ok(())
+    }
+
+    fn seek_election(&mut self, id: u64) -> Done {
+        if !self.world()?.trigger_elect(id) {
+            self.printed.push(format!("{id} may not campaign"));
+        }
+        Ok(())
+    }
+
+    fn forget_leader(&mut self, id: u64) -> Done {
+        if !self.world()?.forget_leader(id) {
+            self.printed.push(format!("{id} knows of no other leader"));
+        }
         Ok(())
     }
 

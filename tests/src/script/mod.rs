@@ -21,6 +21,9 @@
 //! | `fire 1` | node 1's next deadline, whichever it is |
 //! | `propose 1 a b` | node 1 is asked to take the writes a and b, in one batch |
 //! | `read 1 r` | node 1 is asked for a linearizable read, called r |
+//! | `lease-read 1 r` | the same, by the lease if there is one |
+//! | `seek-election 1` | node 1 is asked to seek election: its timer is skipped, and nothing else |
+//! | `forget-leader 1` | node 1 is told to forget who leads |
 //! | `transfer 1 [to 2]` | node 1 is asked to hand leadership over |
 //! | `member 1 CHANGE [and CHANGE ...] [if CONDITION ...]` | node 1 is asked to change the membership |
 //! | `snapshot 1` | node 1 is asked for a snapshot |

@@ -110,10 +110,16 @@ pub(super) fn members(node: &Node) -> String {
     format!("{}: {} by {}", node.id, stored.membership, place(stored.log_id))
 }
 
-/// Whether the node votes for nobody for now.
+/// Whether the node votes for nobody for now, or leads by such promises.
 pub(super) fn promise(node: &Node) -> String {
     let Some(engine) = node.engine() else { return format!("{} down", node.id) };
-    let what = if engine.is_promised(node.now()) { "votes for nobody for now" } else { "is free to vote" };
+    let what = if engine.has_lease(node.now()) {
+        "has a lease"
+    } else if engine.is_promised(node.now()) {
+        "votes for nobody for now"
+    } else {
+        "is free to vote"
+    };
     format!("{} {what}", node.id)
 }
 

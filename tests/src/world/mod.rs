@@ -292,6 +292,29 @@ impl World {
         }
     }
 
+    /// Asks a node for a read by its lease; without one it is a read as any.
+    pub fn read_lease(&mut self, id: u64, name: &str) {
+        let floor = self.history.committed_end();
+        if let Some(node) = self.running(id) {
+            node.read_lease(name.to_owned(), floor);
+            self.settle(id);
+        }
+    }
+
+    /// Asks a node to seek election now. Returns whether it may campaign at all.
+    pub fn trigger_elect(&mut self, id: u64) -> bool {
+        let may = self.running(id).is_some_and(|node| node.with(|engine, now| engine.trigger_elect(now)));
+        self.settle(id);
+        may
+    }
+
+    /// Tells a node to forget who leads. Returns whether there was somebody to forget.
+    pub fn forget_leader(&mut self, id: u64) -> bool {
+        let forgot = self.running(id).is_some_and(|node| node.with(|engine, _| engine.forget_leader()));
+        self.settle(id);
+        forgot
+    }
+
     /// Asks a node to hand leadership over.
     pub fn transfer(&mut self, id: u64, to: Option<u64>) {
         if let Some(node) = self.running(id) {

@@ -304,6 +304,12 @@ impl Node {
         self.with(|engine, now| engine.read_index(now, vec![token]));
     }
 
+    /// Reads by the lease, if there is one.
+    pub(super) fn read_lease(&mut self, name: String, floor: u64) {
+        let token = self.caller(Caller::Read(name, floor));
+        self.with(|engine, now| engine.read_lease(now, vec![token]));
+    }
+
     pub(super) fn transfer(&mut self, to: Option<u64>) {
         let token = self.caller(Caller::Transfer);
         self.with(|engine, now| engine.transfer_leader(now, token, to));
@@ -692,7 +698,10 @@ impl Node {
                 (ServerState::PreCandidate, _) => format!("{id} asks whether it would be elected"),
                 (ServerState::Candidate, _) => format!("{id} campaigns, {vote}"),
                 (_, Some(leader)) => format!("{id} follows {leader}, {vote}"),
-                (_, None) if vote == before.vote => format!("{id} leads no more"),
+                (_, None) if vote == before.vote && before.role == Some(ServerState::Leader) => {
+                    format!("{id} leads no more")
+                }
+                (_, None) if vote == before.vote => format!("{id} knows of no leader now"),
                 (_, None) => format!("{id} votes for {vote}"),
             };
             history.note(|| what);

@@ -11,6 +11,10 @@ pub struct Settings {
     pub pre_vote: bool,
     /// Whether leaders ask for promises.
     pub promises: bool,
+    /// Whether reads may be served by the lease.
+    pub lease: bool,
+    /// A node that would rather not lead: its election priority is the lowest.
+    pub unwilling: Option<u64>,
     /// Build a snapshot after so many entries; `None`: when asked.
     pub snapshot_every: Option<u64>,
     /// How many entries behind a snapshot stay in the log.
@@ -30,6 +34,8 @@ impl Default for Settings {
         Self {
             pre_vote: true,
             promises: true,
+            lease: false,
+            unwilling: None,
             snapshot_every: None,
             keep: 0,
             pin: 1_000,
@@ -60,6 +66,14 @@ impl Settings {
                     _ => return Err(format!("pre-vote is on or off, not {value}")),
                 }
             }
+            "lease" => {
+                self.lease = match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(format!("lease is on or off, not {value}")),
+                }
+            }
+            "unwilling" => self.unwilling = Some(number()?),
             "snapshot-every" => self.snapshot_every = Some(number()?),
             "keep" => self.keep = number()?,
             "pin" => self.pin = number()?,
@@ -75,7 +89,11 @@ impl Settings {
     }
 
     pub(super) fn engine(&self, replica: Replica<u64>, life: u64) -> EngineConfig<u64> {
+        let config = EngineConfig::new(replica, self.seed * 1_000 + replica.node_id * 10 + life);
+        let unwilling = self.unwilling == Some(replica.node_id);
         EngineConfig {
+            election_priority: if unwilling { 0 } else { config.election_priority },
+            lease_reads: self.lease,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),
@@ -84,7 +102,7 @@ impl Settings {
             snapshot_keep_entries: self.keep,
             purge_pin_bytes: self.pin,
             max_waiting_reads: self.reads,
-            ..EngineConfig::new(replica, self.seed * 1_000 + replica.node_id * 10 + life)
+            ..config
         }
     }
 }
