@@ -53,7 +53,7 @@ impl<NID: Ord + Copy + Default, N: Clone> Membership<NID, N> {
     ///
     /// # Errors
     /// Says which rule is broken: one or two voter sets, none of them empty, every voter and every remaining node
-    /// known.
+    /// known, every voter of the last set remaining.
     pub fn try_new(
         voters: Vec<BTreeSet<NID>>,
         nodes: BTreeMap<NID, Member<NID, N>>,
@@ -92,6 +92,9 @@ impl<NID: Ord + Copy + Default, N: Clone> Membership<NID, N> {
         }
         if self.voters.iter().flatten().chain(&self.remaining).any(|id| !self.nodes.contains_key(id)) {
             return Err(InvalidMembership::UnknownVoter);
+        }
+        if self.voters.last().is_some_and(|voters| !voters.is_subset(&self.remaining)) {
+            return Err(InvalidMembership::LeavingVoter);
         }
         Ok(())
     }
@@ -171,6 +174,9 @@ pub enum InvalidMembership {
     /// A voter or remaining node without an address.
     #[error("a voter is not among the nodes: give every voter an address and a store id")]
     UnknownVoter,
+    /// A voter that would be among the nodes no more once the change is finished.
+    #[error("a voter is not among the nodes that remain: whoever is to vote must stay a member")]
+    LeavingVoter,
 }
 
 /// A membership with the entry that stated it; `None` and empty before the first.

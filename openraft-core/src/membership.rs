@@ -12,7 +12,8 @@ use crate::{ChangeMembershipError, Raft};
 impl<C: RaftTypeConfig> Raft<C> {
     /// Changes the membership: any set of voters into any other, in one change that is joint while it is under way
     /// (thesis 4.3). On return the uniform membership that it leads to is committed; the entry that states it is
-    /// returned, and this node may have been removed by it. A change that changes nothing is `Ok` at once.
+    /// returned, and this node may have been removed by it. A change that changes nothing
+    /// writes nothing and is `Ok` as soon as a quorum has confirmed that this node still leads.
     ///
     /// New voters must be learners that have caught up. To add a node, admit it with [`add_learner`](Self::add_learner)
     /// and let it be promoted by itself.

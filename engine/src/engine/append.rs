@@ -179,6 +179,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 self.state.memberships.push(StoredMembership::new(last, membership.clone()));
             }
         }
+        self.note_membership();
         self.sizes.append(count, bytes);
         let io = self.state.lane.submit(last.index + 1);
         self.push(Command::AppendInputEntries { io, first: since, last });

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Engine;
-use super::state::{Follower, Leaving, Role, Round};
+use super::state::{Follower, Leaving, Readers, Role, Round};
 use crate::{
     ChangePrecondition, ChangeRefused, Command, LogId, LogIdOptionExt, Member, Membership, MembershipChange,
     Node, NodeId, OwnPayload, Replica, ReplicationTarget, Reply, TimeoutNowRequest, Timestamp,
@@ -15,7 +15,9 @@ use crate::{
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// Changes the membership, if every precondition holds. Answers [`Reply::Membership`] when the uniform membership
-    /// that the change leads to is committed, or at once if it is in force already, or if the change is refused.
+    /// that the change leads to is committed, or at once if the change is refused. Where it is in force already nothing
+    /// is written, and the answer comes when a quorum has confirmed that this node still leads: it may have been
+    /// deposed, and the membership changed, without its knowing.
     ///
     /// The answer comes at commit, not at apply. If leadership is lost meanwhile, the answer is
     /// [`ChangeRefused::LeadershipLost`], and the next leader finishes what it finds in its log.
@@ -31,7 +33,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             Err(refused) => self.respond(token, Reply::Membership(Err(refused))),
             Ok(None) => {
                 let stated = self.membership().log_id.expect("a leader's membership is stated by an entry");
-                self.respond(token, Reply::Membership(Ok(stated)));
+                self.wait_for_quorum(now, Readers::Unchanged(token, stated));
             }
             Ok(Some(membership)) => {
                 if let Role::Leader(leader) = &mut self.state.role {

@@ -173,9 +173,6 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if !self.membership().membership.knows(&reply.from) {
             return;
         }
-        if reply.removed {
-            return self.hear_of_removal();
-        }
         if is_believable(&reply.vote) {
             self.state.seen_term = self.state.seen_term.max(reply.vote.term);
         }
@@ -186,6 +183,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             }
             _ => return,
         };
+        if reply.removed {
+            return self.hear_of_removal();
+        }
         // The answer to a pre-vote states the vote that stays in force, a grant the one granted.
         let granted = reply.granted && (reply.pre_vote || reply.vote.same_candidate(&asked));
         // A grant cannot be taken back, whatever a repeated answer says.
@@ -239,12 +239,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     /// A member has said that this node was removed: campaigning would only disturb the others. A leader that speaks
-    /// to this node says otherwise.
+    /// to this node says otherwise. Heard only in answer to what it asks now: its log may reach further since it asked
+    /// before.
     fn hear_of_removal(&mut self) {
-        if matches!(self.state.role, Role::PreCandidate(_) | Role::Candidate(_)) {
-            self.state.removed = true;
-            self.state.role = Role::Follower;
-            self.timing.election = None;
-        }
+        self.state.removed = true;
+        self.state.role = Role::Follower;
+        self.timing.election = None;
     }
 }

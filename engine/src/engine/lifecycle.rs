@@ -50,6 +50,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 seen_term: found.vote.term,
                 role: Role::Follower,
                 removed: false,
+                was_member: false,
                 log,
                 lane,
                 memberships,
@@ -76,6 +77,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if let Some(hint) = found.committed_hint.filter(|hint| engine.state.log.holds(hint)) {
             engine.advance_commit(Some(hint));
         }
+        // What an earlier one of the last memberships says of this node counts no more if the last is committed.
+        engine.note_membership();
+        engine.settle_memberships();
         engine.begin_quietly(now);
         engine.arm_election_at_start(now);
         engine.arm_snapshot(now);
@@ -150,6 +154,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.sizes.append(1, OWN_ENTRY_BYTES);
         if let OwnPayload::Membership(membership) = &payload {
             self.state.memberships.push(StoredMembership::new(log_id, membership.clone()));
+            self.note_membership();
         }
         let io = self.state.lane.submit(log_id.index + 1);
         self.push(Command::AppendOwnEntry { io, log_id, payload });

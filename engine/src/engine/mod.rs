@@ -245,13 +245,13 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     /// The entry that admitted this node's store to the cluster, as its own log says; `None` if it is no member.
+    ///
+    /// A member that only an uncommitted membership excludes is one still: it may have to lead, and a follower whose log
+    /// names an earlier store of this node would not listen to it without.
     pub fn admitted(&self) -> Option<LogId<NID>> {
-        let membership = &self.membership().membership;
-        membership
-            .nodes()
-            .get(&self.id())
-            .filter(|_| membership.knows(&self.config.replica))
-            .map(|me| me.admitted)
+        let me = &self.config.replica;
+        let known = self.state.memberships.iter().rev().find(|stored| stored.membership.knows(me))?;
+        known.membership.nodes().get(&me.node_id).map(|me| me.admitted)
     }
 
     fn id(&self) -> NID {
@@ -274,10 +274,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     /// Whether this node has been removed from its cluster, as far as it knows: the committed membership does not hold
-    /// it on the store it runs on, or a member has said that it was removed.
+    /// it on the store it runs on, though an earlier one did, or a member has said that it was removed. A new node whose
+    /// admission is yet to reach it was not removed.
     pub fn is_removed(&self) -> bool {
         let stored = self.membership();
-        let excludes = self.is_initialized()
+        let excludes = self.state.was_member
             && self.state.memberships.len() == 1
             && stored.log_id <= self.state.committed
             && !stored.membership.knows(&self.config.replica);
@@ -434,14 +435,28 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let Some(upto) = upto.filter(|upto| Some(*upto) > self.state.committed) else { return };
         debug_assert!(self.state.log.holds(&upto), "committed is what the log holds");
         self.state.committed = Some(upto);
-        let settled =
-            self.state.memberships.iter().rposition(|stored| stored.log_id <= Some(upto)).unwrap_or(0);
-        self.state.memberships.drain(..settled);
+        self.settle_memberships();
         if matches!(self.state.role, Role::Leader(_)) {
             self.push(Command::ReplicateCommitted { committed: upto });
             self.confirm_reads();
         }
         self.order_apply();
+    }
+
+    /// Notes whether one of the memberships known now holds this node.
+    fn note_membership(&mut self) {
+        let me = &self.config.replica;
+        if !self.state.was_member {
+            self.state.was_member = self.state.memberships.iter().any(|stored| stored.membership.knows(me));
+        }
+    }
+
+    /// Forgets the memberships before the last committed one: no truncation brings them back.
+    fn settle_memberships(&mut self) {
+        let committed = self.state.committed;
+        let memberships = &mut self.state.memberships;
+        let settled = memberships.iter().rposition(|stored| stored.log_id <= committed).unwrap_or(0);
+        memberships.drain(..settled);
     }
 
     /// Orders the application of what is committed and durable here.

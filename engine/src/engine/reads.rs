@@ -4,8 +4,8 @@
 use super::Engine;
 use super::state::{ConfirmedRead, Readers, Role, WaitingRead};
 use crate::{
-    Command, LogId, LogIdOptionExt, Node, NodeId, ReadIndexReply, ReadIndexRequest, ReadRefused, Reply,
-    Timestamp, quorum,
+    ChangeRefused, Command, LogId, LogIdOptionExt, Node, NodeId, ReadIndexReply, ReadIndexRequest,
+    ReadRefused, Reply, Timestamp, quorum,
 };
 
 impl<NID: NodeId, N: Node> Engine<NID, N> {
@@ -80,7 +80,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     /// Draws a position, which a quorum must confirm. This node leads.
-    fn wait_for_quorum(&mut self, now: Timestamp, readers: Readers) {
+    pub(super) fn wait_for_quorum(&mut self, now: Timestamp, readers: Readers<NID>) {
         let position = self.draw_position(now);
         let committed = self.state.committed;
         if let Role::Leader(own) = &mut self.state.role {
@@ -91,7 +91,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.confirm_reads();
     }
 
-    pub(super) fn refuse_read(&mut self, readers: Readers, refused: ReadRefused<NID>) {
+    pub(super) fn refuse_read(&mut self, readers: Readers<NID>, refused: ReadRefused<NID>) {
         match readers {
             Readers::Here(tokens) => {
                 for token in tokens {
@@ -99,6 +99,10 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
                 }
             }
             Readers::Peer(token) => self.answer_peer(token, Err(refused)),
+            Readers::Unchanged(token, _) => {
+                let leader = self.leader();
+                self.respond(token, Reply::Membership(Err(ChangeRefused::NotLeader { leader })));
+            }
         }
     }
 
@@ -128,6 +132,7 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             match readers {
                 Readers::Here(tokens) => self.wait_for_apply(ConfirmedRead { log_id, tokens }),
                 Readers::Peer(token) => self.answer_peer(token, Ok(log_id)),
+                Readers::Unchanged(token, stated) => self.respond(token, Reply::Membership(Ok(stated))),
             }
         }
         self.release_reads();
@@ -154,11 +159,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 }
 
-impl Readers {
+impl<NID> Readers<NID> {
     fn count(&self) -> usize {
         match self {
             Readers::Here(tokens) => tokens.len(),
-            Readers::Peer(_) => 1,
+            Readers::Peer(_) | Readers::Unchanged(..) => 1,
         }
     }
 }

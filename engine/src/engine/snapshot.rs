@@ -239,5 +239,6 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             memberships.push(no_membership());
         }
         self.state.memberships = memberships;
+        self.note_membership();
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct State<NID: NodeId, N: Node> {
     /// A node whose committed membership does not hold this one has said so: this node campaigns no more, until a
     /// leader speaks to it.
     pub(crate) removed: bool,
+    /// Some membership that this node has held since it started named it.
+    pub(crate) was_member: bool,
     pub(crate) log: LogIds<NID>,
     pub(crate) lane: LogLane,
     /// The committed membership, if it is known, and those stated after it; the last one is in force.
@@ -156,16 +158,18 @@ pub(crate) struct WaitingRead<NID> {
     pub(crate) position: u64,
     /// The entry that must be committed here, and applied where the read is served.
     pub(crate) log_id: LogId<NID>,
-    pub(crate) readers: Readers,
+    pub(crate) readers: Readers<NID>,
 }
 
 /// Where a read that waits on the leader will be served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Readers {
+pub(crate) enum Readers<NID> {
     /// Here.
     Here(Vec<u64>),
     /// On a follower, which asked for the read index.
     Peer(u64),
+    /// By a caller whose change of the membership would change nothing: a read of the membership, stated by this entry.
+    Unchanged(u64, LogId<NID>),
 }
 
 /// Reads that may be served here as soon as `log_id`, which is committed, is applied.

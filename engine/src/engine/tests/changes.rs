@@ -144,6 +144,8 @@ fn a_change_is_made_only_where_its_preconditions_hold() {
         ChangePrecondition::Leader(last.leader_id),
     ] {
         let (token, _) = change_if(&mut node, &Change::RemoveVoters([].into()), &[held]);
+        let position = node.position();
+        node.report(2, Some(last), position);
         assert_eq!(
             outcome(&mut node, token),
             Some(Ok(origin())),
@@ -222,7 +224,7 @@ fn a_candidate_needs_the_old_voters_too_while_a_change_is_under_way() {
 }
 
 /// The log of a member of voters 1, 2 and 3 that ends with a joint entry towards 3 and 4.
-fn joint_log() -> crate::RestartState<u64, ()> {
+pub(super) fn joint_log() -> crate::RestartState<u64, ()> {
     let mut state = found(&[1, 2, 3], &[]);
     let joint = joint_of(&voters(&[1, 2, 3]), &[3, 4]);
     state.leader_starts.push(at(9, 1));
@@ -251,7 +253,7 @@ fn another_leader_finishes_the_change_that_it_finds() {
 }
 
 /// The joint membership from `old` to voters `new`, in which all new ones are known.
-fn joint_of(old: &Members, new: &[u64]) -> Members {
+pub(super) fn joint_of(old: &Members, new: &[u64]) -> Members {
     let mut nodes = old.nodes().clone();
     nodes.extend(voters(new).nodes().clone());
     let new: std::collections::BTreeSet<u64> = new.iter().copied().collect();

@@ -17,6 +17,7 @@ mod priorities;
 mod promises;
 mod purges;
 mod reads;
+mod returns;
 mod snapshots;
 mod transfers;
 mod watchdog;
