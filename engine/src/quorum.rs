@@ -70,25 +70,13 @@ pub fn vote_result<NID: Ord>(
 
 #[cfg(test)]
 mod tests {
+    //! Against slow obvious twins; the tables are in `tests/tables`.
+
     use std::collections::BTreeMap;
 
-    use maplit::btreeset;
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn committed_is_what_a_majority_of_every_set_has_reached() {
-        let one = vec![btreeset! {1, 2, 3}];
-        let joint = vec![btreeset! {1, 2, 3}, btreeset! {3, 4, 5}];
-        let reached = BTreeMap::from([(1, 9), (2, 7), (3, 5), (4, 3)]);
-        let look = |id: &i32| reached.get(id).copied();
-        assert_eq!(committed(&one, 99, look), Some(7));
-        assert_eq!(committed(&joint, 99, look), Some(3));
-        assert_eq!(committed(&[btreeset! {5}], 99, look), None);
-        assert_eq!(committed(&[] as &[BTreeSet<i32>], 99, look), Some(99));
-        assert_eq!(committed(&[btreeset! {}, btreeset! {1}], 99, look), Some(9));
-    }
 
     fn sets() -> impl Strategy<Value = Vec<BTreeSet<u8>>> {
         prop::collection::vec(prop::collection::btree_set(0u8..7, 0..6), 0..3)
