@@ -12,7 +12,7 @@
 //! # On the wire
 //!
 //! A peer is reached by up to three connections, each HTTP/2 with one long request and one long response, whose bodies
-//! are frames: `POST /raft/control` for votes and heartbeats, `POST /raft/append` for entries, `POST /raft/snapshot`
+//! are frames: `POST /raft/control` for votes, heartbeats and read indexes, `POST /raft/append` for entries, `POST /raft/snapshot`
 //! for one snapshot. Nothing urgent waits behind bulk. The first frame each way proves version, cluster and identity.
 //! `POST /raft/form` and `POST /raft/join` are plain requests, for nodes that are not in a cluster yet. Every other path belongs to the
 //! application.

@@ -200,8 +200,8 @@ pub(crate) fn append_from_frame<C: RaftTypeConfig>(
 
 #[cfg(test)]
 mod tests {
-    use openraft_adapters::{Entry, EntryPayload};
-    use openraft_engine::{LogId, StoreId, Vote};
+    use openraft_adapters::{Entry, EntryPayload, JoinReply, JoinRequest};
+    use openraft_engine::{BasicNode, LogId, ReadIndexReply, StoreId, Vote};
     use proptest::prelude::*;
 
     use super::*;
@@ -273,6 +273,9 @@ mod tests {
                 let _ = split_version(&frame).map(|(_, rest)| from_versioned::<Hello<u64>>(Kind::Hello, rest));
                 let _ = from_frame::<HelloReply<u64>>(&frame);
                 let _ = from_frame::<WireError>(&frame);
+                let _ = from_frame::<ReadIndexReply<u64>>(&frame);
+                let _ = postcard::from_bytes::<JoinRequest<u64, BasicNode>>(&frame.payload);
+                let _ = postcard::from_bytes::<JoinReply<BasicNode>>(&frame.payload);
             }
         }
     }
