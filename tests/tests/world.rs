@@ -43,6 +43,7 @@ fn any_step(world: &World, rng: &mut SmallRng, number: usize) -> Step {
         95 => Step::Transfer(id, None),
         96 => Step::GiveUp(id, ids[rng.random_range(0..ids.len())]),
         97 => Step::Crash(id, rng.random_range(0..4)),
+        98 if rng.random() => Step::SeekElection(id),
         98 => Step::Snapshot(id),
         _ => Step::Restart(id),
     }
@@ -70,11 +71,13 @@ fn walk(seed: u64) -> World {
     world.add_empty(5);
     let ids: Vec<u64> = world.nodes().keys().copied().collect();
     for number in 0..STEPS {
-        if rng.random_ratio(1, 60) {
+        let step = if rng.random_ratio(1, 60) {
             let change = any_change(&ids, &world, &mut rng);
-            world.change(ids[rng.random_range(0..ids.len())], &change, &[]);
-        }
-        let step = any_step(&world, &mut rng, number);
+            Step::Change(ids[rng.random_range(0..ids.len())], change)
+        } else {
+            any_step(&world, &mut rng, number)
+        };
+        let words = world.words(&step);
         world.take(&step);
         if rng.random_ratio(1, 4) {
             for id in &ids {
@@ -85,7 +88,7 @@ fn walk(seed: u64) -> World {
             world.take(&Step::Lose(0));
         }
         if let Err(broken) = world.check() {
-            panic!("seed {seed}, step {number}, {}: {broken}", world.words(&step));
+            panic!("seed {seed}, step {number}, {words}: {broken}");
         }
     }
     world
@@ -115,4 +118,17 @@ fn worlds_that_differ_in_their_clocks_alone_are_the_same_world() {
     assert!(world == later);
     later.take(&Step::Fire(1));
     assert!(world != later, "a deadline that came is a difference");
+}
+
+/// What a search prints is what a script takes.
+#[test]
+fn a_step_is_told_in_the_words_of_a_script() {
+    let mut world = World::formed(&[1, 2, 3], Settings::default());
+    let change = MembershipChange::Batch(vec![
+        MembershipChange::AddLearners(BTreeMap::from([(4, world.new_node(4, true))])),
+        MembershipChange::RemoveNodes(BTreeSet::from([2, 3])),
+    ]);
+    assert_eq!(world.words(&Step::Change(1, change)), "member 1 add 4 promote and remove 2 3");
+    world.take(&Step::Fire(1));
+    assert_eq!(world.words(&Step::Deliver(1)), "deliver 1->3 pre-vote #1");
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use openraft_engine::MembershipChange;
+
 use super::World;
+use super::entry::Address;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +36,10 @@ pub enum Step {
     Transfer(u64, Option<u64>),
     /// A node is asked for a snapshot.
     Snapshot(u64),
+    /// A node is asked to change the membership.
+    Change(u64, MembershipChange<u64, Address>),
+    /// A node is asked to seek election.
+    SeekElection(u64),
 }
 
 impl World {
@@ -53,6 +60,8 @@ impl World {
             Step::Read(id, name) => self.read(*id, name),
             Step::Transfer(id, to) => self.transfer(*id, *to),
             Step::Snapshot(id) => _ = self.snapshot(*id),
+            Step::Change(id, change) => self.change(*id, change, &[]),
+            Step::SeekElection(id) => _ = self.trigger_elect(*id),
         }
     }
 
@@ -94,6 +103,34 @@ impl fmt::Display for Step {
             Step::Transfer(id, None) => write!(f, "transfer {id}"),
             Step::Transfer(id, Some(to)) => write!(f, "transfer {id} to {to}"),
             Step::Snapshot(id) => write!(f, "snapshot {id}"),
+            Step::Change(id, change) => write!(f, "member {id} {}", in_words(change)),
+            Step::SeekElection(id) => write!(f, "seek-election {id}"),
+        }
+    }
+}
+
+/// A change as a script asks for it.
+fn in_words(change: &MembershipChange<u64, Address>) -> String {
+    fn list<'a>(name: &str, ids: impl Iterator<Item = &'a u64>) -> String {
+        ids.fold(name.to_owned(), |line, id| format!("{line} {id}"))
+    }
+    match change {
+        MembershipChange::AddLearners(nodes) => {
+            let promote = if nodes.values().any(|node| node.promote) { " promote" } else { "" };
+            list("add", nodes.keys()) + promote
+        }
+        MembershipChange::AddVoters(ids) => list("promote", ids.iter()),
+        MembershipChange::RemoveVoters(ids) => list("demote", ids.iter()),
+        MembershipChange::ReplaceVoters(ids) => list("voters", ids.iter()),
+        MembershipChange::RemoveNodes(ids) => list("remove", ids.iter()),
+        MembershipChange::ReplaceNodes(nodes) => list("nodes", nodes.keys()),
+        MembershipChange::SetNodes(nodes) => {
+            let moves: Vec<String> = nodes.iter().map(|(id, node)| format!("move {id} {node}")).collect();
+            moves.join(" and ")
+        }
+        MembershipChange::Batch(changes) => {
+            let parts: Vec<String> = changes.iter().map(in_words).collect();
+            parts.join(" and ")
         }
     }
 }
