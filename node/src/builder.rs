@@ -1,4 +1,4 @@
-//! `NodeBuilder`: what a node is told, and how it starts: store, core, server, and the forming of the cluster.
+//! `NodeBuilder`: what a node is told, and how it starts: store, core, server, and its way into the cluster.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use axum::Router;
 use openraft_adapters::{Env, IdentityStore};
 use openraft_core::formation::Formation;
-use openraft_core::join::Admission;
+use openraft_core::join::{Admission, Joining};
 use openraft_core::{Config, Raft, RaftParts};
-use openraft_engine::{BasicNode, StoreId};
+use openraft_engine::BasicNode;
 use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts};
 use openraft_storage_sled::{SledOptions, SledStore};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::error::forming_failed;
+use crate::arrival::{Arrival, Surroundings, arrive};
 use crate::forward::Forwarder;
 use crate::machine::{AppMachine, Shared};
 use crate::node::Inner;
@@ -33,6 +33,8 @@ pub struct NodeBuilder<A: App> {
     name: String,
     listen: Option<String>,
     cluster: BTreeMap<u64, BasicNode>,
+    join: Vec<BasicNode>,
+    promote: bool,
     config: Config,
     app_routes: Router,
     app: PhantomData<fn() -> A>,
@@ -46,6 +48,8 @@ impl<A: App> NodeBuilder<A> {
             name: "openraft".to_owned(),
             listen: None,
             cluster: BTreeMap::new(),
+            join: Vec::new(),
+            promote: true,
             config: Config::default(),
             app_routes: Router::new(),
             app: PhantomData,
@@ -56,6 +60,20 @@ impl<A: App> NodeBuilder<A> {
     /// used once; a directory that belongs to a cluster knows its members.
     pub fn cluster<S: Into<String>>(mut self, nodes: impl IntoIterator<Item = (u64, S)>) -> Self {
         self.cluster = nodes.into_iter().map(|(id, address)| (id, BasicNode::new(address))).collect();
+        self
+    }
+
+    /// Joins a cluster that exists, instead of forming one: `members` are addresses, `"host:port"`, of which one that
+    /// answers is enough. The node becomes a voter by itself once it has caught up. Used once, as
+    /// [`cluster`](Self::cluster) is. [`listen`](Self::listen) must say where the others find this node.
+    pub fn join<S: Into<String>>(mut self, members: impl IntoIterator<Item = S>) -> Self {
+        self.join = members.into_iter().map(BasicNode::new).collect();
+        self
+    }
+
+    /// With [`join`](Self::join): the node stays a learner, which receives the log and counts for nothing.
+    pub fn learner(mut self) -> Self {
+        self.promote = false;
         self
     }
 
@@ -91,12 +109,22 @@ impl<A: App> NodeBuilder<A> {
     /// See [`StartError`]. Nothing is left running.
     pub async fn start(self) -> Result<Node<A>, StartError> {
         self.config.validate()?;
+        if self.cluster.is_empty() == self.join.is_empty() {
+            return Err(StartError::Incomplete(
+                "give either cluster(), to form a new one, or join(), to become a member of one that exists"
+                    .to_owned(),
+            ));
+        }
         let own = self.cluster.get(&self.id).map(|node| node.addr.clone());
         let Some(listen) = self.listen.clone().or(own) else {
-            return Err(StartError::Incomplete(format!(
-                "node {} is not in the list given to cluster(): give every node the same complete list, itself included",
-                self.id
-            )));
+            return Err(StartError::Incomplete(if self.cluster.is_empty() {
+                "a node that joins must be told by listen() where the others find it".to_owned()
+            } else {
+                format!(
+                    "node {} is not in the list given to cluster(): give every node the same complete list, itself included",
+                    self.id
+                )
+            }));
         };
         let listener = TcpListener::bind(&listen)
             .await
@@ -118,10 +146,14 @@ impl<A: App> NodeBuilder<A> {
         })
         .await
         .map_err(|error| StartError::Node { id: self.id, reason: error.to_string() })?;
-        if raft.is_initialized() {
-            formation.set_formed(member_stores(&raft));
-        }
-
+        let arrival = if self.join.is_empty() {
+            Arrival::Forming
+        } else {
+            let me = BasicNode::new(address.clone());
+            Arrival::Joining(Joining::new(identity.clone(), me, self.join.clone(), self.promote))
+        };
+        let with = Surroundings { raft: raft.clone(), formation: formation.clone(), network, env };
+        let waiting = arrive(arrival, with);
         let slot = RaftSlot::new();
         slot.set(Arc::new(raft.clone()));
         let max_bytes = usize::try_from(self.config.max_proposal_bytes).unwrap_or(usize::MAX);
@@ -139,7 +171,6 @@ impl<A: App> NodeBuilder<A> {
             until(stopped),
         ));
         tracing::info!(id = self.id, listen = %address, data = %self.directory.display(), "the node answers");
-        let forming = form(&raft, formation, network, env);
         Ok(Node::of(Inner {
             raft,
             state,
@@ -147,7 +178,7 @@ impl<A: App> NodeBuilder<A> {
             write_timeout: Duration::from_millis(self.config.write_timeout_ms),
             read_timeout: Duration::from_millis(self.config.read_timeout_ms),
             address,
-            forming,
+            waiting,
             stop,
             server: Mutex::new(Some(server)),
         }))
@@ -164,48 +195,4 @@ impl<A: App> NodeBuilder<A> {
 async fn until(mut stopped: watch::Receiver<bool>) {
     // An error is the end of whoever could have said so: a stop as well.
     let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-fn member_stores<A: App>(raft: &Raft<NodeTypes<A>>) -> BTreeMap<u64, StoreId> {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow();
-    metrics.membership.membership.nodes().iter().map(|(id, member)| (*id, member.store_id)).collect()
-}
-
-/// Forms the cluster beside everything else, if the directory belongs to none. The receiver says what keeps it from that
-/// for good.
-fn form<A: App>(
-    raft: &Raft<NodeTypes<A>>,
-    formation: Arc<Formation<NodeTypes<A>>>,
-    network: HttpNetwork<NodeTypes<A>>,
-    env: Env,
-) -> watch::Receiver<String> {
-    let (failed, failure) = watch::channel(String::new());
-    if raft.is_initialized() {
-        return failure;
-    }
-    let raft = raft.clone();
-    tokio::spawn(async move {
-        let mut metrics = raft.metrics();
-        let formed = async {
-            let nodes = formation.form(&network, &env).await.map_err(|error| forming_failed(&error))?;
-            match raft.initialize(nodes).await {
-                // A leader that the others elected has reached this node before: the cluster is formed.
-                Err(error) if !raft.is_initialized() => {
-                    Err(format!("the cluster cannot be initialised: {error}"))
-                }
-                _ => Ok(()),
-            }
-        };
-        tokio::select! {
-            biased;
-            // The node has ended.
-            _ = metrics.wait_for(|m| m.fatal.is_some()) => {}
-            result = formed => if let Err(reason) = result {
-                tracing::error!(%reason, "the node cannot form its cluster");
-                failed.send_replace(reason);
-            }
-        }
-    });
-    failure
 }

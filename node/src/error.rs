@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use openraft_core::formation::FormError;
 use openraft_core::{Fatal, InvalidConfig};
 
 /// Why a node did not start. Nothing is left running.
@@ -83,9 +82,4 @@ pub enum ReadError {
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Fatal),
-}
-
-/// Why a running node can go on no longer while it forms its cluster.
-pub(crate) fn forming_failed(error: &FormError) -> String {
-    format!("no cluster can be formed: {error}")
 }

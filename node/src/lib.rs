@@ -42,7 +42,7 @@
 //! - [`NodeBuilder`]: identity, directory, address, how the cluster forms; starts everything.
 //! - [`Node`]: write, read, the full [`Raft`] handle, an end in order.
 //! - [`StartError`], [`WriteError`], [`ReadError`]: what goes wrong, and what to do about it.
-//! - Inside: `forward` takes a write to the leader; `routes` answers it there.
+//! - Inside: `arrival` forms or joins the cluster; `forward` takes a write to the leader; `routes` answers it there.
 //!
 //! Whoever needs more than this takes the crates below: every part that the builder puts together has a trait of its
 //! own in `openraft-adapters`.
@@ -50,6 +50,7 @@
 // Sockets, files and the system's clock: this crate is the real thing and is not simulated.
 
 mod app;
+mod arrival;
 mod builder;
 mod error;
 mod forward;

@@ -45,8 +45,8 @@ pub(crate) struct Inner<A: App> {
     pub(crate) write_timeout: Duration,
     pub(crate) read_timeout: Duration,
     pub(crate) address: String,
-    /// What keeps the node from forming its cluster for good; empty if nothing does.
-    pub(crate) forming: watch::Receiver<String>,
+    /// What the node waits for to become a member; empty once it is one.
+    pub(crate) waiting: watch::Receiver<String>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) server: Mutex<Option<JoinHandle<()>>>,
 }
@@ -140,11 +140,9 @@ impl<A: App> Node<A> {
     }
 
     fn why_no_leader(&self) -> String {
-        if let Some(reason) = Some(self.inner.forming.borrow().clone()).filter(|reason| !reason.is_empty()) {
-            return reason;
-        }
-        if !self.inner.raft.is_initialized() {
-            return "the cluster is not formed yet: every listed node must run".to_owned();
+        let waiting = self.inner.waiting.borrow();
+        if !waiting.is_empty() {
+            return waiting.clone();
         }
         "no leader is known: more than half of the voters must run and reach one another".to_owned()
     }

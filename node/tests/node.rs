@@ -202,3 +202,36 @@ async fn a_leader_that_ends_in_order_leaves_no_write_behind() {
     assert_eq!(written.expect("within the write's own time").unwrap(), 2);
     end(nodes).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_takes_part_and_is_a_member_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cluster, mut nodes) = three(dir.path()).await;
+    nodes[0].write("before".to_owned()).await.unwrap();
+    let own = addresses(1)[0].1.clone();
+    let data = dir.path().join("node-4");
+    let join = || {
+        let member = cluster[1].1.clone();
+        Node::<Words>::builder(4, &data).join([member]).listen(own.clone())
+    };
+    let fourth = join().start().await.unwrap();
+    assert_eq!(fourth.write("by the fourth".to_owned()).await.unwrap(), 2);
+    let wait = fourth.raft().wait(Some(Duration::from_secs(30)));
+    wait.metrics(|m| m.membership.membership.to_string() == "{1,2,3,4}", "four voters").await.unwrap();
+    fourth.shutdown().await.unwrap();
+    let fourth = join().start().await.unwrap();
+    let last = fourth.read(1, Consistency::Linearizable).await.unwrap();
+    assert_eq!(last.as_deref(), Some("by the fourth"));
+    nodes.push(fourth);
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_told_both_to_form_and_to_join_or_neither_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = Node::<Words>::builder(1, dir.path()).cluster([(1, "127.0.0.1:1")]).join(["127.0.0.1:2"]);
+    for builder in [both, Node::<Words>::builder(1, dir.path())] {
+        let Err(error) = builder.start().await else { panic!("it started") };
+        assert!(error.to_string().contains("either cluster()"), "{error}");
+    }
+}

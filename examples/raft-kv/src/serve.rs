@@ -143,8 +143,13 @@ async fn form(
 ) -> Result<(), Failure> {
     let nodes = formation.form(network, env).await;
     let nodes = nodes.map_err(|e| Failure::error(format!("no cluster can be formed: {e}")))?;
-    let initialized = raft.initialize(nodes).await;
-    initialized.map_err(|e| Failure::error(format!("the cluster cannot be initialised: {e}")))
+    match raft.initialize(nodes).await {
+        // Otherwise a leader that the others elected has reached this node before: the cluster is formed.
+        Err(e) if !raft.is_initialized() => {
+            Err(Failure::error(format!("the cluster cannot be initialised: {e}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn join(
