@@ -62,6 +62,9 @@ pub struct EngineConfig<NID> {
     /// A follower that has answered nothing for so long pins nothing any more. Default 10 min. Counts from the start of
     /// the leadership: a new leader does not know how long it has been away.
     pub purge_pin_absence: Duration,
+    /// How much the state machine is ordered to apply before it has applied what came before, in bytes, about, unless it
+    /// is one entry. Default 16 MiB. Less lets an order that is not to apply, such as to install a snapshot, wait for less.
+    pub max_unapplied_bytes: u64,
     /// How many reads may wait for their confirmation; one more is refused. Default 65,536.
     pub max_waiting_reads: usize,
 }
@@ -87,6 +90,7 @@ impl<NID> EngineConfig<NID> {
             removed_node_timeout: Duration::from_secs(10),
             purge_pin_bytes: 1 << 30,
             purge_pin_absence: Duration::from_secs(600),
+            max_unapplied_bytes: 16 << 20,
             max_waiting_reads: 65_536,
         }
     }

@@ -113,6 +113,18 @@ impl LogSizes {
         self.before(range.end).saturating_sub(self.before(range.start))
     }
 
+    /// Up to which index the entries from `from` on weigh about `bytes` and no more; `None`: all of them together do not.
+    pub(crate) fn fitting(&self, from: u64, bytes: u64) -> Option<u64> {
+        let upto = self.before(from).saturating_add(bytes);
+        let next = self.sums.partition_point(|sum| sum.bytes <= upto);
+        let above = self.sums.get(next)?;
+        let below = next.checked_sub(1).map_or(self.begin, |i| self.sums[i]);
+        let share = u128::from(upto - below.bytes) * u128::from(above.index - below.index)
+            / u128::from(above.bytes - below.bytes);
+        let index = below.index + u64::try_from(share).expect("a part is no more than the whole");
+        Some(index.max(from))
+    }
+
     /// The sum before `index`.
     fn before(&self, index: u64) -> u64 {
         if index <= self.begin.index {
@@ -144,6 +156,19 @@ mod tests {
         assert_eq!(sizes.weight(0..99), 0);
         sizes.append(2, 10);
         assert_eq!((sizes.weight(30..31), sizes.weight(30..32)), (5, 10));
+    }
+
+    #[test]
+    fn what_fits_is_found_between_two_sums() {
+        let mut sizes = LogSizes::new(10..20, 1_000);
+        sizes.append(1, 5_000);
+        sizes.append(2, 20);
+        assert_eq!(sizes.fitting(10, 250), Some(12));
+        assert_eq!(sizes.fitting(15, 99), Some(15));
+        assert_eq!(sizes.fitting(15, 1_000), Some(20), "the heavy one does not fit");
+        assert_eq!(sizes.fitting(15, 5_510), Some(22));
+        assert_eq!(sizes.fitting(15, 5_520), None);
+        assert_eq!(LogSizes::new(0..5, 0).fitting(0, 0), None);
     }
 
     #[test]
@@ -201,6 +226,9 @@ mod tests {
                 for (from, to) in [(0, all.len()), (begin, (begin + all.len()) / 2), (all.len() / 2, all.len())] {
                     let exact: u64 = all.get(from.max(begin)..to).unwrap_or_default().iter().sum();
                     let found = sizes.weight(from as u64..to as u64);
+                    let fitting = sizes.fitting(from as u64, found / 2);
+                    let fitted = sizes.weight(from as u64..fitting.unwrap_or(all.len() as u64));
+                    prop_assert!(fitted <= found / 2, "{fitted} of {found} fit");
                     prop_assert!(
                         found.abs_diff(exact) <= (2 + truncations) * unit,
                         "{from}..{to}: {found}, exactly {exact}, unit {unit}"

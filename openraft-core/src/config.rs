@@ -28,8 +28,9 @@ pub struct Config {
     /// when none does. Default 32 MiB. Beyond it, writes are refused as overloaded: a leader without a quorum fills no
     /// log that a successor will have to cut.
     pub max_uncommitted_bytes: u64,
-    /// How many committed bytes may wait to be applied before the leader takes no more writes. Default 16 MiB. Less
-    /// keeps reads from waiting behind a slow state machine; more evens out its pauses.
+    /// How many committed bytes may wait to be applied before the leader takes no more writes, and how much the state
+    /// machine is given ahead. Default 16 MiB. Less keeps reads, snapshots and the end of a node from waiting behind a
+    /// slow state machine; more evens out its pauses.
     pub max_unapplied_bytes: u64,
     /// How much a batch weighs at most that the state machine is given to apply, unless it is one entry. Default 1 MiB.
     /// Less answers callers sooner and holds the state machine's locks for a shorter time; more saves it work.
@@ -143,6 +144,7 @@ impl Config {
             snapshot_keep_entries: self.snapshot_keep_entries,
             purge_pin_bytes: self.purge_pin_bytes,
             purge_pin_absence: Duration::from_millis(self.purge_pin_absence_ms),
+            max_unapplied_bytes: self.max_unapplied_bytes,
             max_waiting_reads: self.max_waiting_reads,
             ..EngineConfig::new(replica, self.seed ^ store as u64 ^ (store >> 64) as u64)
         }

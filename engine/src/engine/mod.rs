@@ -459,13 +459,17 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         memberships.drain(..settled);
     }
 
-    /// Orders the application of what is committed and durable here.
+    /// Orders the application of what is committed and durable here, as much as the state machine may have before it.
     fn order_apply(&mut self) {
         if self.state.installing.is_some() {
             return;
         }
-        let end = self.state.committed.next_index().min(self.state.lane.durable());
         let since = self.state.apply_ordered.next_index();
+        let applied = self.state.applied.next_index();
+        // One entry of any weight goes when nothing else is under way.
+        let least = if applied == since { since + 1 } else { since };
+        let fitting = self.sizes.fitting(applied, self.config.max_unapplied_bytes).unwrap_or(u64::MAX);
+        let end = self.state.committed.next_index().min(self.state.lane.durable()).min(fitting.max(least));
         if end <= since {
             return;
         }
@@ -490,5 +494,6 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         self.consider_snapshot();
         self.arm_snapshot(now);
         self.consider_purge(now);
+        self.order_apply();
     }
 }

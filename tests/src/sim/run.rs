@@ -110,6 +110,7 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
         snapshot_interval_ms: chance.one_in(3).then_some(1_500),
         purge_pin_absence_ms: if chance.one_in(2) { 1_000 } else { 600_000 },
         max_apply_bytes: chance.draw(|rng| rng.random_range(1..3_000)),
+        max_unapplied_bytes: chance.draw(|rng| rng.random_range(1..20_000)),
         state_hash_every: Some(5),
         snapshot_keep_entries: chance.draw(|rng| rng.random_range(0..20)),
         purge_pin_bytes: chance.draw(|rng| rng.random_range(0..60)) * 150,

@@ -145,3 +145,45 @@ fn a_higher_vote_seen_by_a_task_ends_the_leadership_and_is_outbid() {
     node.deadline();
     assert_eq!(node.engine.vote(), Vote::new(34, 1));
 }
+
+#[test]
+fn the_state_machine_is_given_no_more_ahead_than_the_limit_and_the_rest_as_it_gets_on() {
+    let limits = crate::EngineConfig { max_unapplied_bytes: 350, ..config(1) };
+    let mut node = Bench::with(limits, found(&[1, 2, 3], &[]));
+    node.lead(&[2]);
+    node.flush_all();
+    node.report(2, node.engine.last_log_id(), 1);
+    node.apply();
+    let before = node.applied_orders().len();
+    let first = node.engine.propose(10, 1_000).expect("it leads").first_index;
+    node.flush_all();
+    let last = node.engine.last_log_id();
+    node.report(2, last, 1);
+    let ordered = |node: &Bench| -> Vec<u64> {
+        node.applied_orders()[before..].iter().map(|upto| upto.index - first).collect()
+    };
+    assert_eq!(ordered(&node), [2], "three of a hundred bytes each");
+    assert_eq!(node.engine.committed(), last);
+    node.engine.handle_applied(node.now, LogId { index: first, ..last.expect("just proposed") });
+    node.run();
+    assert_eq!(ordered(&node), [2, 3], "one is done: one more");
+    for _ in 0..3 {
+        node.apply();
+    }
+    assert_eq!(ordered(&node), [2, 3, 6, 9]);
+    assert_eq!(node.engine.applied(), last);
+}
+
+#[test]
+fn one_entry_of_any_weight_is_applied() {
+    let limits = crate::EngineConfig { max_unapplied_bytes: 0, ..config(1) };
+    let mut node = Bench::with(limits, found(&[1, 2, 3], &[]));
+    node.lead(&[2]);
+    node.engine.propose(2, 1_000).expect("it leads");
+    node.flush_all();
+    node.report(2, node.engine.last_log_id(), 1);
+    for _ in 0..4 {
+        node.apply();
+    }
+    assert_eq!(node.engine.applied(), node.engine.last_log_id());
+}
