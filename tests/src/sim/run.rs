@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft_adapters::Env;
-use openraft_core::{Config, Raft, ReadPolicy};
+use openraft_core::{Config, Raft, ReadPolicy, ServerState};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -151,7 +151,13 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
     sleep(Duration::from_secs(5)).await;
     clients.stop.store(true, Ordering::Relaxed);
     let converged = env.timeout(RECOVERY, converge(&mut cluster)).await;
-    assert!(converged.is_ok(), "the healed cluster did not recover within {RECOVERY:?} of virtual time");
+    if converged.is_err() {
+        for id in cluster.ids() {
+            let metrics = cluster.raft(id).map(|raft| raft.metrics().borrow().clone());
+            trace.note(format!("at the end n{id}: {metrics:?}"));
+        }
+        panic!("the healed cluster did not recover within {RECOVERY:?} of virtual time");
+    }
     check(&cluster, &trace);
     let (changes, wipes) = trace.churn();
     Report {
@@ -237,7 +243,7 @@ fn check(cluster: &Cluster, trace: &Trace) {
     }
 }
 
-/// Waits until a write succeeds and every member, on the store that the membership names, has applied it.
+/// Waits until a write succeeds and every member, on the store that the leader's membership names, has applied it.
 async fn converge(cluster: &mut Cluster) {
     let mut last = None;
     'write: for attempt in 0.. {
@@ -251,11 +257,15 @@ async fn converge(cluster: &mut Cluster) {
         sleep(Duration::from_millis(100)).await;
     }
     let last = last.expect("the loop ends with a write");
+    // The leader's: a node that is no member any more, or never became one, may hold a later one that was rolled back.
     let membership = loop {
-        let newest = cluster.newest_membership().map(|stored| stored.membership.clone());
-        match newest.filter(|membership| !membership.is_joint()) {
-            Some(membership) => break membership,
-            None => sleep(Duration::from_millis(100)).await,
+        let all = cluster.ids().into_iter().filter_map(|id| cluster.raft(id));
+        let all = all.map(|raft| raft.metrics().borrow().clone());
+        let leader = all.filter(|metrics| metrics.state == ServerState::Leader).max_by_key(|m| m.vote.term);
+        let settled = leader.filter(|leader| leader.membership.log_id <= leader.committed);
+        match settled.map(|leader| leader.membership.membership.clone()) {
+            Some(membership) if !membership.is_joint() => break membership,
+            _ => sleep(Duration::from_millis(100)).await,
         }
     };
     for id in cluster.ids() {
