@@ -197,7 +197,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         // Nor can it have been asked to confirm a position that is not drawn yet.
         let confirmed = if report.confirmed <= self.state.position { report.confirmed } else { 0 };
         follower.confirmed = follower.confirmed.max(confirmed);
-        follower.needed = report.needed;
+        // A task that has just begun knows less of the follower than was learned before it.
+        follower.needed = report.needed.max(follower.matched.next_index());
         follower.reachable = report.reachable;
         if let Some(at) = self.timing.drawn_at(confirmed) {
             let latest = self.timing.confirmed_at.entry(report.target.node_id).or_insert(at);

@@ -64,10 +64,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if leader.followers.get(&to).is_none_or(|follower| follower.matched != last_log_id) {
             return;
         }
+        let membership = self.state.memberships.last().map(|stored| &stored.membership);
+        // Whoever was removed meanwhile is not told; the transfer ends by its deadline.
+        let Some(member) = membership.and_then(|membership| membership.nodes().get(&to)) else { return };
+        let node = member.node.clone();
         transfer.told = true;
         leader.released = true;
-        let Some(member) = self.membership().membership.nodes().get(&to) else { return };
-        let node = member.node.clone();
         self.push(Command::SendTimeoutNow { to, node, request });
     }
 

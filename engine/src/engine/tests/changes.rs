@@ -475,3 +475,16 @@ fn a_read_is_confirmed_by_a_majority_of_both_sets_while_a_change_is_under_way() 
     node.report(2, Some(at(1, 2)), position);
     assert!(matches!(node.answer(token), Some(Reply::Read(Ok(_)))));
 }
+
+#[test]
+fn a_new_task_to_a_known_follower_pins_no_more_of_the_log_than_the_follower_lacks() {
+    let mut node = with_learner_4();
+    let session = node.session(4);
+    node.engine.handle_replication_ended(4, session);
+    node.run();
+    let mut report = node.report_of(4, None, 0);
+    report.needed = 0;
+    node.engine.handle_replication_report(node.now, report);
+    let super::super::state::Role::Leader(leader) = &node.engine.state.role else { panic!("it leads") };
+    assert_eq!(leader.followers[&4].needed, 3, "it holds the log up to index 2");
+}
