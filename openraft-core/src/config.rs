@@ -18,6 +18,22 @@ pub struct Config {
     /// Whether a node asks before it campaigns if it would win (pre-vote). Default true: a node that was cut off or
     /// paused comes back without costing an election.
     pub pre_vote: bool,
+    /// How willing this node is to lead, from 0 to 3, the default. When its leader is lost a node waits, for each step below
+    /// 3, the span between the two election timeouts longer before it campaigns. It decides nothing else, and moves no
+    /// leadership.
+    pub election_priority: u8,
+    /// How long commit, the node's own disk or its state machine may stand still with work waiting before a leader steps
+    /// down, in milliseconds; for as long as its own disk or state machine stands still, a node does not campaign.
+    /// Default 10,000; `None`: for ever. Must be more than `election_timeout_max_ms`.
+    pub stall_timeout_ms: Option<u64>,
+    /// Whether [`ReadPolicy::Lease`](crate::ReadPolicy::Lease) reads are served without a round of messages while the
+    /// followers' promises stand. Default false, because it trusts clocks: where a machine is suspended, or a virtual
+    /// machine moved, its monotonic clock may stand still meanwhile; a leader that wakes up would count on promises that
+    /// have long ended, and serve reads that miss another leader's writes.
+    pub lease_reads: bool,
+    /// By how much the rates of two nodes' clocks may differ, in millionths. Default 50,000, that is 5 %. Shortens the
+    /// lease by as much.
+    pub clock_drift_ppm: u32,
     /// The one budget of bytes in memory: entries waiting to be proposed, written, sent or applied, and the tail kept
     /// for followers. Default 64 MiB. When it is spent, writes are refused as overloaded and a follower answers
     /// "busy". Half of it is for windows to followers.
@@ -46,7 +62,7 @@ pub struct Config {
     pub read_timeout_ms: u64,
     /// Build a snapshot after so many entries were applied since the last one. Default 50,000. The log is purged behind
     /// it. Of this and the two policies after it, whichever comes first; with none of them, snapshots are built only by
-    /// [`trigger_snapshot`](crate::Raft::trigger_snapshot).
+    /// [`Trigger::snapshot`](crate::Trigger::snapshot).
     pub snapshot_every_entries: Option<u64>,
     /// Build a snapshot after entries of about so many bytes were applied since the last one. Default 256 MiB.
     pub snapshot_every_bytes: Option<u64>,
@@ -82,6 +98,10 @@ impl Default for Config {
             election_timeout_min_ms: 500,
             election_timeout_max_ms: 1_000,
             pre_vote: true,
+            election_priority: 3,
+            stall_timeout_ms: Some(10_000),
+            lease_reads: false,
+            clock_drift_ppm: 50_000,
             memory_budget_bytes: 64 << 20,
             max_proposal_bytes: 8 << 20,
             max_uncommitted_bytes: 32 << 20,
@@ -138,6 +158,10 @@ impl Config {
             election_timeout_min: Duration::from_millis(self.election_timeout_min_ms),
             election_timeout_max: Duration::from_millis(self.election_timeout_max_ms),
             pre_vote: self.pre_vote,
+            election_priority: self.election_priority,
+            stall_timeout: self.stall_timeout_ms.map(Duration::from_millis),
+            lease_reads: self.lease_reads,
+            clock_drift_ppm: self.clock_drift_ppm,
             snapshot_every_entries: self.snapshot_every_entries,
             snapshot_every_bytes: self.snapshot_every_bytes,
             snapshot_interval: self.snapshot_interval_ms.map(Duration::from_millis),

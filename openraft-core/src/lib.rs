@@ -59,7 +59,7 @@
 //!
 //! # Layout
 //!
-//! - [`Raft`]: the handle; `membership` holds its part for membership change. Its side that faces peers is the trait `RaftServer`.
+//! - [`Raft`]: the handle; [`Trigger`] what is done by request; `membership` holds its part for membership change. Its side that faces peers is the trait `RaftServer`.
 //! - [`Config`]; [`RaftMetrics`], [`Wait`]; the errors, one enum for each operation.
 //! - [`formation`]: how empty directories become a cluster exactly once, before there is a core.
 //! - Inside: `start` begins and ends the tasks; `core` is the actor (`turn` takes and decides, `execute` carries out,
@@ -86,6 +86,7 @@ mod start;
 mod state_hash;
 mod state_machine;
 mod tail;
+mod trigger;
 
 pub use openraft_engine as engine;
 
@@ -100,3 +101,4 @@ pub use metrics::{FollowerMetrics, RaftMetrics, ServerState, Wait, WaitError};
 pub use openraft_replication::ReplicationConfig;
 pub use raft::{Raft, RaftParts, ReadPolicy};
 pub use state_hash::StateHashMismatch;
+pub use trigger::Trigger;

@@ -83,8 +83,8 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     },
     /// A caller hands leadership over.
     TransferLeader { to: Option<C::NodeId>, tx: oneshot::Sender<Result<(), TransferRefused<C::NodeId>>> },
-    /// A caller wants a snapshot.
-    TriggerSnapshot { tx: oneshot::Sender<bool> },
+    /// A caller wants something done now; whether there was anything to do.
+    Trigger { what: Triggered, tx: oneshot::Sender<bool> },
     /// A replication task has put a report into its outbox.
     UpdateReplicationMatched { target: C::NodeId, session: u64 },
     /// A peer has answered a vote request.
@@ -93,6 +93,15 @@ pub(crate) enum RaftMsg<C: RaftTypeConfig> {
     ReadIndexAnswered { number: u64, answer: Result<ReadIndexReply<C::NodeId>, NetworkError> },
     /// A caller stops the node.
     Shutdown { deadline: Timestamp },
+}
+
+/// What a caller may want done now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Triggered {
+    Elect,
+    Heartbeat,
+    Snapshot,
+    ForgetLeader,
 }
 
 /// What became of a read: the entry up to which the state machine has applied, or why not.

@@ -42,6 +42,10 @@ pub enum ReadPolicy {
     /// A round of messages confirms that this node still leads (thesis 6.4). Right whatever clocks do.
     #[default]
     ReadIndex,
+    /// On the leader, while its followers' promises stand (thesis 6.4.1): no round of messages; what is committed now need
+    /// only be applied. Otherwise, and unless [`Config::lease_reads`] is set, it is [`ReadIndex`](ReadPolicy::ReadIndex).
+    /// Right as long as the nodes' clocks go at about the same rate and none stands still: see there.
+    Lease,
     /// On a node that does not lead: asks the leader that it follows for its read index, then waits until it has applied
     /// that much itself (thesis 6.4), so that learners and followers share the work of reading. At most one question is
     /// under way for each node; reads that come meanwhile share the next one. On the leader it is
@@ -204,19 +208,6 @@ impl<C: RaftTypeConfig> Raft<C> {
             Ok(Err(TransferRefused::NotLeader { leader })) => Err(self.forward_to(leader).into()),
             Ok(result) => result.map_err(TransferError::Refused),
             Err(_) => Err(TransferError::Fatal(self.cause().await)),
-        }
-    }
-
-    /// Orders a snapshot of what is applied now. `false`: one is being built, or nothing was applied since the last.
-    ///
-    /// # Errors
-    /// If the node has stopped.
-    pub async fn trigger_snapshot(&self) -> Result<bool, Fatal> {
-        let (tx, rx) = oneshot::channel();
-        self.send(RaftMsg::TriggerSnapshot { tx })?;
-        match rx.await {
-            Ok(ordered) => Ok(ordered),
-            Err(_) => Err(self.cause().await),
         }
     }
 

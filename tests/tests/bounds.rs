@@ -217,7 +217,7 @@ async fn a_node_that_applied_something_builds_a_snapshot_after_its_interval_and_
     for id in 1..=3 {
         assert_eq!(cluster.raft(id).metrics().borrow().snapshot, Some(written.log_id), "node {id}");
     }
-    assert!(!cluster.raft(leader).trigger_snapshot().await.unwrap(), "nothing new");
+    assert!(!cluster.raft(leader).trigger().snapshot().await.unwrap(), "nothing new");
 }
 
 /// How many of `results` were refused by which limit.
@@ -232,6 +232,7 @@ async fn a_leader_without_a_quorum_takes_no_more_than_its_limit_of_uncommitted_b
         max_uncommitted_bytes: 10_000,
         election_timeout_min_ms: 50_000,
         election_timeout_max_ms: 100_000,
+        stall_timeout_ms: None,
         ..small()
     };
     let cluster = Cluster::start(3, config).await;

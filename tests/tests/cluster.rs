@@ -134,6 +134,7 @@ async fn what_a_slow_disk_holds_up_is_bounded_by_the_budget() {
         max_proposal_bytes: 10_000,
         election_timeout_min_ms: 500_000,
         election_timeout_max_ms: 1_000_000,
+        stall_timeout_ms: None,
         ..config()
     };
     let cluster = Cluster::start(1, config).await;

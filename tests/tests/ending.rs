@@ -94,7 +94,7 @@ async fn after_shutdown_nobody_writes_a_snapshot_any_more() {
     cluster.raft(1).client_write("x".into()).await.unwrap();
     let node = &cluster.nodes[&1];
     node.brake.pull();
-    assert!(cluster.raft(1).trigger_snapshot().await.unwrap());
+    assert!(cluster.raft(1).trigger().snapshot().await.unwrap());
     within(2, cluster.raft(1).shutdown()).await.unwrap();
     assert!(!node.tasks.running().contains(&"snapshot"));
     node.brake.release();
@@ -107,9 +107,9 @@ async fn a_snapshot_that_panics_while_it_is_written_keeps_no_later_one_from_bein
     let cluster = Cluster::start(1, config()).await;
     cluster.raft(1).client_write("x".into()).await.unwrap();
     cluster.nodes[&1].brake.spoil_next_snapshot();
-    assert!(cluster.raft(1).trigger_snapshot().await.unwrap());
+    assert!(cluster.raft(1).trigger().snapshot().await.unwrap());
     within(5, async {
-        while !cluster.raft(1).trigger_snapshot().await.unwrap() {
+        while !cluster.raft(1).trigger().snapshot().await.unwrap() {
             tokio::task::yield_now().await;
         }
     })
@@ -162,7 +162,7 @@ async fn a_single_node_comes_back_with_everything_and_says_at_once_who_it_is() {
     for i in 0..50 {
         cluster.raft(1).client_write(format!("w{i}")).await.unwrap();
     }
-    assert!(cluster.raft(1).trigger_snapshot().await.unwrap());
+    assert!(cluster.raft(1).trigger().snapshot().await.unwrap());
     cluster.raft(1).client_write("after the snapshot".into()).await.unwrap();
     let before = cluster.names(1);
     cluster.stop(1).await;

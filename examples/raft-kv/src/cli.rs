@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// --join and the address of a member instead of --cluster: it is admitted, catches up and becomes a voter. The same
     /// command on a directory that holds data continues.
     ///
-    /// HTTP: PUT, GET and DELETE /v1/kv/KEY (to GET: ?consistency=linearizable, the default, follower or stale; to PUT
+    /// HTTP: PUT, GET and DELETE /v1/kv/KEY (to GET: ?consistency=linearizable, the default, lease, follower or stale; to PUT
     /// and DELETE: ?if_version=VERSION, 0 for no value, answered by 409 if it has another); GET /v1/status;
     /// GET /v1/export; POST /v1/snapshot; POST /v1/transfer-leader; /healthz answers 200 while the process runs, /readyz once the node can serve. Errors are JSON:
     /// code, message and, where known, the leader's address. Any node takes any request; one that does not lead
@@ -249,6 +249,14 @@ pub(crate) struct ServeOptions {
     /// The upper bound of that time, in milliseconds.
     #[arg(long, default_value_t = 1000)]
     pub(crate) election_max_ms: u64,
+    /// How willing the node is to lead, from 0 to 3: when the leader is lost it waits, for each step below 3, the span
+    /// between the two times longer before it becomes a candidate.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) election_priority: u8,
+    /// Serve ?consistency=lease without a round of messages while the followers' promises stand. Only where clocks can
+    /// be trusted: a machine that is suspended, or a virtual machine that is moved, may serve old values afterwards.
+    #[arg(long)]
+    pub(crate) lease_reads: bool,
     /// The byte budget for entries in memory, in MiB; when it is spent, writes are refused.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(8..=65_536))]
     pub(crate) memory_budget_mb: u64,

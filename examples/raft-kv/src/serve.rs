@@ -200,6 +200,8 @@ fn config(options: &ServeOptions) -> Result<Config, Failure> {
         heartbeat_interval_ms: options.heartbeat_ms,
         election_timeout_min_ms: options.election_min_ms,
         election_timeout_max_ms: options.election_max_ms,
+        election_priority: options.election_priority,
+        lease_reads: options.lease_reads,
         memory_budget_bytes: options.memory_budget_mb * MIB,
         max_proposal_bytes: (MAX_VALUE_BYTES + MAX_KEY_BYTES + COMMAND_OVERHEAD_BYTES) as u64,
         write_timeout_ms: options.write_timeout_ms,

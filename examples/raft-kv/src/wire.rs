@@ -47,6 +47,9 @@ pub(crate) enum Consistency {
     /// It sees every write that was acknowledged before it began; the leader answers.
     #[default]
     Linearizable,
+    /// The same, without a round of messages while the followers' promises to the leader stand: trusts clocks, and is
+    /// `linearizable` unless the leader runs with --lease-reads.
+    Lease,
     /// The same, but whichever node is asked answers, after asking the leader how far it must be.
     Follower,
     /// It sees what the node that is asked has applied, which may be old.

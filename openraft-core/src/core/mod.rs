@@ -75,6 +75,8 @@ pub(crate) struct Work<C: RaftTypeConfig> {
     earliest_deadline: Option<Timestamp>,
     /// Reads taken in this turn: they share one position.
     reads: Vec<u64>,
+    /// Reads taken in this turn that the lease may serve.
+    lease_reads: Vec<u64>,
     /// Reads that another node, the leader, is asked for.
     follower_reads: FollowerReads<C::NodeId>,
     /// Appends ordered in this turn and not yet submitted.
@@ -132,6 +134,7 @@ impl<C: RaftTypeConfig> Work<C> {
             pending,
             earliest_deadline: None,
             reads: Vec::new(),
+            lease_reads: Vec::new(),
             follower_reads: FollowerReads::default(),
             append: None,
             apply: None,

@@ -41,14 +41,21 @@ impl<NID> FollowerReads<NID> {
 }
 
 impl<C: RaftTypeConfig> RaftCore<C> {
-    /// Asks for one position for all reads of this turn, or the leader for its read index.
+    /// Asks for one position for all reads of this turn, or the leader for its read index; those that the lease serves
+    /// need neither.
     pub(super) fn handle_reads(&mut self, now: Timestamp) -> Result<(), Fatal> {
         let mut tokens = std::mem::take(&mut self.work.reads);
         tokens.extend(self.ask_leader());
-        if tokens.is_empty() {
+        let leased = std::mem::take(&mut self.work.lease_reads);
+        if tokens.is_empty() && leased.is_empty() {
             return Ok(());
         }
-        self.engine.read_index(now, tokens);
+        if !leased.is_empty() {
+            self.engine.read_lease(now, leased);
+        }
+        if !tokens.is_empty() {
+            self.engine.read_index(now, tokens);
+        }
         self.execute(None)
     }
 

@@ -5,7 +5,7 @@ use openraft_engine::{LogId, NotProposed, ReplicationReport, ServerState, Timest
 
 use super::RaftCore;
 use super::respond::Responder;
-use crate::message::{ClientWriteRequest, Notification, RaftMsg};
+use crate::message::{ClientWriteRequest, Notification, RaftMsg, Triggered};
 use crate::pending::PendingWrite;
 use crate::{Fatal, ReadPolicy, StateHashMismatch, WriteError, WriteLimit};
 
@@ -33,7 +33,13 @@ impl<C: RaftTypeConfig> RaftCore<C> {
         }
         self.handle_writes(now, taken.writes)?;
         self.handle_reads(now)?;
+        let led = self.engine.role() == ServerState::Leader;
         self.engine.handle_deadline(now);
+        if let Some(stalled) = self.engine.stalled(now).filter(|_| led)
+            && self.engine.role() != ServerState::Leader
+        {
+            tracing::warn!(id = %self.me.node_id, ?stalled, "something stands still here: another node shall lead");
+        }
         self.execute(None)?;
         self.expire(now);
         self.finish_turn()?;
@@ -186,11 +192,19 @@ impl<C: RaftTypeConfig> RaftCore<C> {
                 self.note_deadline(deadline);
                 match policy {
                     ReadPolicy::ReadIndex => self.work.reads.push(token),
+                    ReadPolicy::Lease => self.work.lease_reads.push(token),
                     ReadPolicy::Follower => self.take_follower_read(token),
                 }
             }
-            RaftMsg::TriggerSnapshot { tx } => {
-                let _ = tx.send(self.engine.trigger_snapshot());
+            RaftMsg::Trigger { what, tx } => {
+                let done = match what {
+                    Triggered::Elect => self.engine.trigger_elect(now),
+                    Triggered::Heartbeat => self.engine.trigger_heartbeat(now),
+                    Triggered::Snapshot => self.engine.trigger_snapshot(),
+                    Triggered::ForgetLeader => self.engine.forget_leader(),
+                };
+                // The caller may have gone.
+                let _ = tx.send(done);
             }
             RaftMsg::UpdateReplicationMatched { target, session } => self.handle_report(now, target, session),
             RaftMsg::VoteReplied { asked, reply } => self.engine.handle_vote_reply(now, asked, reply),

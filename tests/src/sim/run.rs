@@ -103,6 +103,7 @@ async fn simulate(options: &Options, trace: Trace) -> Report {
         election_timeout_min_ms: 300,
         election_timeout_max_ms: 600,
         pre_vote: !chance.one_in(4),
+        lease_reads: true,
         write_timeout_ms: 2_000,
         read_timeout_ms: 2_000,
         snapshot_every_entries: chance.one_in(2).then_some(40),
@@ -227,7 +228,7 @@ async fn fault(cluster: &mut Cluster, network: &Network, chance: &Chance, trace:
         _ => {
             if let Some(raft) = cluster.raft(id) {
                 // A node that is stopping anyway may not answer.
-                let _ = Env::tokio().timeout(Duration::from_millis(50), raft.trigger_snapshot()).await;
+                let _ = Env::tokio().timeout(Duration::from_millis(50), raft.trigger().snapshot()).await;
             }
         }
     }
@@ -289,7 +290,8 @@ async fn run_client(client: u64, rafts: Rafts, clients: Arc<Clients>, chance: Ch
         if chance.one_in(4) {
             let patience = chance.micros(20_000, 2_000_000);
             // A read that is given up tells nothing.
-            let policy = if chance.one_in(2) { ReadPolicy::Follower } else { ReadPolicy::ReadIndex };
+            let policies = [ReadPolicy::ReadIndex, ReadPolicy::Lease, ReadPolicy::Follower];
+            let policy = chance.draw(|rng| *policies.choose(rng).expect("there are three"));
             let _ = Env::tokio().timeout(patience, read(&raft, policy, &clients, &trace)).await;
             continue;
         }

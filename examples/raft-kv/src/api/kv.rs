@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use openraft_core::{Raft, WriteError, WriteReply};
+use openraft_core::{Raft, ReadPolicy, WriteError, WriteReply};
 
 use crate::http::Call;
 use crate::limits::{self, LimitError, MAX_VALUE_BYTES};
@@ -20,7 +20,7 @@ use crate::wire::{self, Consistency, ErrorCode, VERSION_HEADER, WriteAnswer};
 
 use super::errors::ApiError;
 use super::leader::{AtLeader, Kind, Local, Routed, at_leader, relay};
-use super::reads::{ReadIndex, catch_up};
+use super::reads::{ConfirmedRead, catch_up};
 use super::{ReadQuery, WriteQuery};
 
 /// How much of an oversized value is read and thrown away: a client that is still sending when it is refused may
@@ -66,9 +66,11 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let key = key_of(&uri)?;
     match ReadQuery::of(&uri)? {
-        Consistency::Linearizable => {
-            let call = Call::new(Method::GET, wire::key_path(&key));
-            if let Routed::There(answer) = at_leader(&node, &headers, call, &ReadIndex).await? {
+        consistency @ (Consistency::Linearizable | Consistency::Lease) => {
+            let leased = consistency == Consistency::Lease;
+            let policy = if leased { ReadPolicy::Lease } else { ReadPolicy::ReadIndex };
+            let call = Call::new(Method::GET, consistency.on(&wire::key_path(&key)));
+            if let Routed::There(answer) = at_leader(&node, &headers, call, &ConfirmedRead(policy)).await? {
                 return Ok(relay(answer));
             }
         }

@@ -88,7 +88,7 @@ impl ReadQuery {
                 ErrorCode::BadQuery,
                 format!(
                     "the query `{}` is not understood; there is ?consistency=linearizable, the default, \
-                     ?consistency=follower and ?consistency=stale",
+                     ?consistency=lease, ?consistency=follower and ?consistency=stale",
                     uri.query().unwrap_or_default()
                 ),
             )

@@ -12,14 +12,14 @@ use super::errors::ApiError;
 use super::leader::{AtLeader, Kind, Local, PAUSE};
 
 /// Confirms that this node leads and has applied all that was committed.
-pub(super) struct ReadIndex;
+pub(super) struct ConfirmedRead(pub(super) ReadPolicy);
 
-impl AtLeader for ReadIndex {
+impl AtLeader for ConfirmedRead {
     type Done = ();
     const KIND: Kind = Kind::Read;
 
     async fn attempt(&self, _: &Node, raft: &Raft<Types>, _: Duration) -> Result<Local<()>, ApiError> {
-        match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+        match raft.ensure_linearizable(self.0).await {
             Ok(_) => Ok(Local::Done(())),
             Err(ReadIndexError::NotLeader(forward)) => Ok(Local::NotLeader(forward)),
             Err(error) => Err(read_error(error)),

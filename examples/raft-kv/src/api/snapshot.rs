@@ -14,7 +14,7 @@ use super::errors::ApiError;
 /// Answers when the snapshot is ordered; the status shows when it is done.
 pub(super) async fn snapshot(State(node): State<Arc<Node>>) -> Result<Json<SnapshotAnswer>, ApiError> {
     let raft = node.raft().ok_or_else(|| ApiError::new(ErrorCode::NotReady, node.why_not_formed()))?;
-    let ordered = raft.trigger_snapshot().await;
+    let ordered = raft.trigger().snapshot().await;
     let ordered = ordered.map_err(|fatal| ApiError::new(ErrorCode::Stopped, fatal.to_string()))?;
     let (applied, held) = {
         let metrics = raft.metrics();

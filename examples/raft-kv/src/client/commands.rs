@@ -82,7 +82,7 @@ pub(crate) async fn get(options: GetOptions) -> Result<(), Failure> {
     let call = Call::new(Method::GET, options.consistency.on(&wire::key_path(&options.key)));
     let client = options.cluster.client();
     let result = match options.consistency {
-        Consistency::Linearizable => client.call(&call, Repeat::Freely).await,
+        Consistency::Linearizable | Consistency::Lease => client.call(&call, Repeat::Freely).await,
         Consistency::Follower | Consistency::Stale => client.call_anyone(&call).await,
     };
     let Answer { headers, body: value, .. } = match result {
