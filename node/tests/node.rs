@@ -102,7 +102,7 @@ async fn what_was_written_is_there_after_a_restart_of_all_from_snapshots_and_log
         nodes[0].write(format!("before {i}")).await.unwrap();
     }
     for node in &nodes {
-        node.raft().trigger_snapshot().await.unwrap();
+        node.raft().trigger().snapshot().await.unwrap();
         let mut metrics = node.raft().metrics();
         metrics.wait_for(|m| m.snapshot.is_some()).await.unwrap();
     }
@@ -159,7 +159,7 @@ async fn a_snapshot_that_does_not_restore_is_an_error_with_its_remedy() {
     let cluster = addresses(1);
     let node = start::<Words>(dir.path(), 1, &cluster).await.unwrap();
     node.write("word".to_owned()).await.unwrap();
-    node.raft().trigger_snapshot().await.unwrap();
+    node.raft().trigger().snapshot().await.unwrap();
     node.raft().metrics().wait_for(|m| m.snapshot.is_some()).await.unwrap();
     node.shutdown().await.unwrap();
     let Err(error) = start::<Forgetful>(dir.path(), 1, &cluster).await else { panic!("it started") };
