@@ -103,6 +103,20 @@ fn a_follower_answers_linearizable_reads_itself_without_passing_them_on() {
 }
 
 #[test]
+fn lease_reads_see_what_was_written_before_whether_they_are_switched_on_or_not() {
+    for options in [&["--lease-reads"][..], &[]] {
+        let (cluster, _) = Cluster::start(options);
+        for i in 0..10 {
+            let value = format!("{i}");
+            cluster.http(i % 3 + 1, "PUT", "/v1/kv/k", value.as_bytes());
+            let get = cluster.http((i + 1) % 3 + 1, "GET", "/v1/kv/k?consistency=lease", b"");
+            assert_eq!((get.status, get.body), (200, value.into_bytes()));
+        }
+        assert_eq!(stdout_of(&cluster.client("get", &["--consistency", "lease", "k"])), "9\n");
+    }
+}
+
+#[test]
 fn a_snapshot_is_taken_by_request_and_not_twice_of_the_same() {
     let (cluster, _) = Cluster::start(&["--snapshot-every", "0"]);
     stdout_of(&cluster.client("put", &["k", "v"]));
