@@ -45,3 +45,21 @@ fn every_message_has_its_paragraph() {
     assert!(names.len() > 10, "only {names:?} were found");
     assert_all_named(&names, "docs/messages.md");
 }
+
+#[test]
+fn every_call_that_changes_the_engine_is_listed() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(here).expect("the source is there") {
+        let path = file.expect("readable").path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(&path).expect("text");
+            for call in source.split("\n    pub fn ").skip(1) {
+                let head = call.split_once(" {\n").map_or(call, |(head, _)| head);
+                names.extend(head.contains("&mut self").then(|| format!("(crate::Engine::{})", name(call))));
+            }
+        }
+    }
+    assert!(names.len() > 20, "only {names:?} were found");
+    assert_all_named(&names, "docs/driving.md");
+}

@@ -51,7 +51,7 @@ use state::{WaitingKind, WaitingReply};
 ///
 /// A driver loops: wait for something to arrive or for `next_deadline()`; read its clock; call the method; carry out
 /// what `take_commands()` returns, each lane in order ([`Command`]). There is no tick. The same calls with the same
-/// seed give the same commands.
+/// seed give the same commands. [`guide::driving`](crate::guide::driving) says all of it.
 ///
 /// Calls that expect an answer carry a token, a number of the caller's choice; the answer is a [`Command::Respond`],
 /// at once or later, exactly one for each token, unless the node stops.
