@@ -2,7 +2,7 @@
 
 use openraft_engine::{LogIdOptionExt, ProgressState, ServerState};
 
-use crate::world::{Image, Node, Payload, Task, Write, place};
+use crate::world::{Image, Node, Payload, Task, World, Write, place};
 
 /// Role, vote, and how far log, disk, commit and state machine are.
 pub(super) fn state(node: &Node) -> String {
@@ -103,11 +103,17 @@ fn words(write: &Write) -> String {
     }
 }
 
-/// The membership in force.
+/// The membership in force, with the addresses of nodes that have moved.
 pub(super) fn members(node: &Node) -> String {
     let Some(engine) = node.engine() else { return format!("{} down", node.id) };
     let stored = engine.membership();
-    format!("{}: {} by {}", node.id, stored.membership, place(stored.log_id))
+    let mut line = format!("{}: {} by {}", node.id, stored.membership, place(stored.log_id));
+    for (id, member) in stored.membership.nodes() {
+        if member.node != World::address(*id) {
+            line += &format!(", {id} at {}", member.node);
+        }
+    }
+    line
 }
 
 /// Whether the node votes for nobody for now, or leads by such promises.

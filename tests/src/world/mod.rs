@@ -63,7 +63,7 @@ impl World {
     pub fn formed(voters: &[u64], settings: Settings) -> Self {
         let mut world =
             Self { settings, nodes: BTreeMap::new(), network: Vec::new(), history: History::default() };
-        let list = voters.iter().map(|id| (*id, (store(*id, 0), address(*id)))).collect();
+        let list = voters.iter().map(|id| (*id, (store(*id, 0), Self::address(*id)))).collect();
         for id in voters {
             world.add_empty(*id);
             let node = world.nodes.get_mut(id).expect("just added");
@@ -339,7 +339,7 @@ impl World {
     /// The node `id` as a change admits it: at the address that it would have, on the store it runs on.
     pub fn new_node(&self, id: u64, promote: bool) -> NewNode<Address> {
         let store_id = self.nodes.get(&id).map_or(store(id, 0), |node| node.store_id);
-        NewNode { store_id, node: address(id), promote }
+        NewNode { store_id, node: Self::address(id), promote }
     }
 
     /// Asks a node for a snapshot. Returns whether one was ordered.
@@ -348,8 +348,9 @@ impl World {
         self.settle(id);
         ordered
     }
-}
 
-fn address(id: u64) -> Address {
-    format!("host-{id}")
+    /// Where the node `id` is found unless a change says otherwise.
+    pub fn address(id: u64) -> Address {
+        format!("host-{id}")
+    }
 }
