@@ -269,7 +269,8 @@ pub enum ChangeRefused<NID: NodeId> {
     },
     /// A precondition does not hold.
     #[error(
-        "{expected:?} was expected, but the membership is that of {membership:?}, the log ends with {last_log:?}, and {leader} leads"
+        "{expected}, which does not hold: the membership is that of {}, the log ends with {}, and {leader} leads",
+        named(.membership), named(.last_log)
     )]
     Precondition {
         /// What was asked for.
@@ -286,8 +287,8 @@ pub enum ChangeRefused<NID: NodeId> {
     Invalid(InvalidChange<NID>),
     /// A node that would become a voter lags behind, so that the cluster would wait for it (thesis 4.2.1).
     #[error(
-        "node {id} has not caught up: it holds the log up to {matched:?} of {last:?}{}; add it as a learner that is promoted by itself, or ask again later",
-        if *.reachable { "" } else { ", and does not answer" }
+        "node {id} has not caught up: it holds the log up to {} of {}{}; add it as a learner that is promoted by itself, or ask again later",
+        index(.matched), index(.last), if *.reachable { "" } else { ", and does not answer" }
     )]
     NotCaughtUp {
         /// The node.
@@ -304,6 +305,16 @@ pub enum ChangeRefused<NID: NodeId> {
         "leadership was lost after the change had begun; whether it takes effect is open: look at the membership"
     )]
     LeadershipLost,
+}
+
+/// A log id that may be missing, as an operator reads it.
+fn named<NID: NodeId>(log_id: &Option<LogId<NID>>) -> String {
+    log_id.map_or_else(|| "nothing".to_owned(), |log_id| log_id.to_string())
+}
+
+/// An index that may be missing, as an operator reads it.
+fn index(index: &Option<u64>) -> String {
+    index.map_or_else(|| "nothing".to_owned(), |index| format!("index {index}"))
 }
 
 /// The ids, as an operator reads them.

@@ -1,6 +1,7 @@
 //! What a membership is to become: changes asked for, and the membership that an entry states on the way there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,16 @@ pub enum ChangePrecondition<NID> {
     LastLog(LogId<NID>),
     /// The leader is this one, in this term.
     Leader(LeaderId<NID>),
+}
+
+impl<NID: fmt::Display> fmt::Display for ChangePrecondition<NID> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Membership(log_id) => write!(f, "the membership should be that of {log_id}"),
+            Self::LastLog(log_id) => write!(f, "the log should end with {log_id}"),
+            Self::Leader(leader) => write!(f, "{leader} should lead"),
+        }
+    }
 }
 
 /// A change that cannot lead to a membership. Nothing was changed.
