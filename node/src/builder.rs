@@ -26,6 +26,9 @@ use crate::{App, Node, NodeTypes, StartError, routes};
 /// There is one group.
 const GROUP: u64 = 0;
 
+/// What the application has against a node that asks to join, by id and address.
+type Condition<A> = Box<dyn Fn(&A, u64, &str) -> Result<(), String> + Send + Sync>;
+
 /// Describes a node and starts it. Made by [`Node::builder`].
 pub struct NodeBuilder<A: App> {
     id: u64,
@@ -35,6 +38,7 @@ pub struct NodeBuilder<A: App> {
     cluster: BTreeMap<u64, BasicNode>,
     join: Vec<BasicNode>,
     promote: bool,
+    condition: Option<Condition<A>>,
     config: Config,
     app_routes: Router,
     app: PhantomData<fn() -> A>,
@@ -50,6 +54,7 @@ impl<A: App> NodeBuilder<A> {
             cluster: BTreeMap::new(),
             join: Vec::new(),
             promote: true,
+            condition: None,
             config: Config::default(),
             app_routes: Router::new(),
             app: PhantomData,
@@ -74,6 +79,18 @@ impl<A: App> NodeBuilder<A> {
     /// With [`join`](Self::join): the node stays a learner, which receives the log and counts for nothing.
     pub fn learner(mut self) -> Self {
         self.promote = false;
+        self
+    }
+
+    /// Admits to the cluster only whom `condition` admits, given the state as far as this node has applied it, and id and
+    /// address of the node that asks. An error is the reason, told to that node, which waits and asks again: what
+    /// speaks against it may pass. Without a condition whoever asks is admitted. Give every node the same one. Commands
+    /// wait while it decides.
+    pub fn admit_if(
+        mut self,
+        condition: impl Fn(&A, u64, &str) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.condition = Some(Box::new(condition));
         self
     }
 
@@ -129,7 +146,11 @@ impl<A: App> NodeBuilder<A> {
         let listener = TcpListener::bind(&listen)
             .await
             .map_err(|source| StartError::Listen { address: listen.clone(), source })?;
-        let address = listener.local_addr().map_or(listen, |address| address.to_string());
+        // A name stays a name, for the others and for whoever admits by it; of port 0 only the system knows the number.
+        let address = match listener.local_addr() {
+            Ok(bound) if listen.ends_with(":0") => bound.to_string(),
+            _ => listen,
+        };
         let store = self.open().await?;
         let identity: Arc<dyn IdentityStore<NodeTypes<A>>> = store.clone();
         let env = Env::tokio();
@@ -154,6 +175,12 @@ impl<A: App> NodeBuilder<A> {
         };
         let with = Surroundings { raft: raft.clone(), formation: formation.clone(), network, env };
         let waiting = arrive(arrival, with);
+        let mut admission = Admission::new(identity.clone(), raft.clone());
+        if let Some(condition) = self.condition {
+            let state = state.clone();
+            admission = admission
+                .admit_if(move |id: &u64, node: &BasicNode| condition(&state.read(), *id, &node.addr));
+        }
         let slot = RaftSlot::new();
         slot.set(Arc::new(raft.clone()));
         let max_bytes = usize::try_from(self.config.max_proposal_bytes).unwrap_or(usize::MAX);
@@ -161,7 +188,7 @@ impl<A: App> NodeBuilder<A> {
         let server = tokio::spawn(openraft_network_http::serve(
             listener,
             ServerParts {
-                join: Arc::new(Admission::new(identity.clone(), raft.clone())),
+                join: Arc::new(admission),
                 identity,
                 raft: slot,
                 formation: formation.clone(),

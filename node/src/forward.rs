@@ -1,4 +1,4 @@
-//! Taking a write to the leader, and keeping apart what was certainly not taken there from what may have been.
+//! Taking an order to the leader, and keeping apart what was certainly not taken there from what may have been.
 
 use std::time::Duration;
 
@@ -10,13 +10,29 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 
-/// Where a node takes writes from its peers.
-pub(crate) const WRITE_PATH: &str = "/node/v1/write";
+/// What only a leader carries out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// A command of the application, in postcard.
+    Write,
+    /// The removal of a member, its id in postcard. May be repeated.
+    Remove,
+}
 
-/// How long the write may take at the leader, in milliseconds.
+impl Order {
+    /// Where a node takes such orders from its peers.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Write => "/node/v1/write",
+            Self::Remove => "/node/v1/remove",
+        }
+    }
+}
+
+/// How long the order may take at the leader, in milliseconds.
 pub(crate) const WITHIN_HEADER: &str = "x-within-ms";
 
-/// What is waited for beyond the write's own time, so that the leader's answer at its deadline still comes.
+/// What is waited for beyond the order's own time, so that the leader's answer at its deadline still comes.
 const MARGIN: Duration = Duration::from_millis(500);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +43,7 @@ const MAX_REPLY_BYTES: usize = 64 << 20;
 /// The leader's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Forwarded {
-    /// It is applied; the reply in postcard.
+    /// It is carried out; the reply in postcard.
     Done(Vec<u8>),
     /// Certainly not proposed; somebody else may take it, or this node later.
     NotTaken(String),
@@ -37,7 +53,7 @@ pub(crate) enum Forwarded {
     Unknown(String),
 }
 
-/// Connections to peers, kept open between writes.
+/// Connections to peers, kept open between orders.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -51,11 +67,11 @@ impl Forwarder {
         Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
-    /// Sends an encoded command to the node at `target`, which has `within` for it.
-    pub(crate) async fn write(&self, target: &str, command: Bytes, within: Duration) -> Forwarded {
-        let request = Request::post(format!("http://{target}{WRITE_PATH}"))
+    /// Sends an order, encoded, to the node at `target`, which has `within` for it.
+    pub(crate) async fn send(&self, target: &str, order: Order, body: Bytes, within: Duration) -> Forwarded {
+        let request = Request::post(format!("http://{target}{}", order.path()))
             .header(WITHIN_HEADER, within.as_millis().to_string())
-            .body(Full::new(command));
+            .body(Full::new(body));
         let request = match request {
             Ok(request) => request,
             Err(error) => return Forwarded::NotTaken(format!("{target} is no address: {error}")),

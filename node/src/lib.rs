@@ -42,7 +42,7 @@
 //! - [`NodeBuilder`]: identity, directory, address, how the cluster forms; starts everything.
 //! - [`Node`]: write, read, the full [`Raft`] handle, an end in order.
 //! - [`StartError`], [`WriteError`], [`ReadError`]: what goes wrong, and what to do about it.
-//! - Inside: `arrival` forms or joins the cluster; `forward` takes a write to the leader; `routes` answers it there.
+//! - Inside: `arrival` forms or joins the cluster; `forward` takes an order to the leader; `routes` carries it out there.
 //!
 //! Whoever needs more than this takes the crates below: every part that the builder puts together has a trait of its
 //! own in `openraft-adapters`.

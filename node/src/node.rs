@@ -8,7 +8,7 @@ use openraft_core::{Fatal, Raft, ReadIndexError, ReadPolicy};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::forward::{Forwarded, Forwarder};
+use crate::forward::{Forwarded, Forwarder, Order};
 use crate::machine::Shared;
 use crate::{App, NodeBuilder, NodeTypes, ReadError, WriteError, routes};
 
@@ -93,16 +93,34 @@ impl<A: App> Node<A> {
             reason: format!("the command does not encode: {error}"),
         })?;
         drop(command);
-        let encoded = Bytes::from(encoded);
+        let reply = self.order(Order::Write, Bytes::from(encoded)).await?;
+        postcard::from_bytes(&reply).map_err(|error| WriteError::OutcomeUnknown {
+            reason: format!("the write took effect, but its reply does not decode: {error}"),
+        })
+    }
+
+    /// Removes the node `id` from the cluster, a voter or not. Works on every node, this one and the leader may be the
+    /// one that goes; on return the membership without it is committed. Removing who is no member is `Ok`. Whoever is
+    /// removed learns of it ([`RaftMetrics::removed`](crate::RaftMetrics::removed)), and may end.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write). Where the outcome is unknown, it is safe to ask again. The last voter cannot go.
+    ///
+    /// # Cancellation
+    /// Dropping the future withdraws nothing.
+    pub async fn remove_member(&self, id: u64) -> Result<(), WriteError> {
+        let encoded = postcard::to_stdvec(&id)
+            .map_err(|error| WriteError::Refused { reason: format!("the id does not encode: {error}") })?;
+        self.order(Order::Remove, Bytes::from(encoded)).await.map(drop)
+    }
+
+    /// Has the leader carry out an order, and returns its reply, encoded.
+    async fn order(&self, order: Order, encoded: Bytes) -> Result<Vec<u8>, WriteError> {
         let end = Instant::now() + self.inner.write_timeout;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let reason = match self.try_write(&encoded, left).await? {
-                Forwarded::Done(reply) => {
-                    return postcard::from_bytes(&reply).map_err(|error| WriteError::OutcomeUnknown {
-                        reason: format!("the write took effect, but its reply does not decode: {error}"),
-                    });
-                }
+            let reason = match self.try_order(order, &encoded, left).await? {
+                Forwarded::Done(reply) => return Ok(reply),
                 Forwarded::Refused(reason) => return Err(WriteError::Refused { reason }),
                 Forwarded::Unknown(reason) => return Err(WriteError::OutcomeUnknown { reason }),
                 Forwarded::NotTaken(reason) => reason,
@@ -115,7 +133,12 @@ impl<A: App> Node<A> {
     }
 
     /// One attempt, here or at the leader.
-    async fn try_write(&self, encoded: &Bytes, within: Duration) -> Result<Forwarded, WriteError> {
+    async fn try_order(
+        &self,
+        order: Order,
+        encoded: &Bytes,
+        within: Duration,
+    ) -> Result<Forwarded, WriteError> {
         let (me, leader, address, fatal) = {
             let metrics = self.inner.raft.metrics();
             let metrics = metrics.borrow();
@@ -127,14 +150,10 @@ impl<A: App> Node<A> {
             return Err(WriteError::Stopped(fatal));
         }
         if leader == Some(me) {
-            let command =
-                postcard::from_bytes::<A::Command>(encoded).map_err(|error| WriteError::Refused {
-                    reason: format!("the command does not decode as it was encoded: {error}"),
-                })?;
-            return Ok(routes::attempt::<A>(&self.inner.raft, command, within).await);
+            return Ok(routes::attempt::<A>(&self.inner.raft, order, encoded, within).await);
         }
         match address {
-            Some(address) => Ok(self.inner.forwarder.write(&address, encoded.clone(), within).await),
+            Some(address) => Ok(self.inner.forwarder.send(&address, order, encoded.clone(), within).await),
             None => Ok(Forwarded::NotTaken(self.why_no_leader())),
         }
     }

@@ -227,6 +227,52 @@ async fn a_node_joins_takes_part_and_is_a_member_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_the_application_does_not_admit_yet_waits_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (addresses(1)[0].1.clone(), addresses(1)[0].1.clone());
+    let node = Node::<Words>::builder(1, dir.path().join("node-1")).cluster([(1, first.clone())]);
+    let node = node.admit_if(|words, id, address| {
+        let expected = format!("{id} at {address}");
+        words.0.contains(&expected).then_some(()).ok_or(format!("nobody has written {expected:?}"))
+    });
+    let node = node.start().await.unwrap();
+    let joiner = Node::<Words>::builder(2, dir.path().join("node-2")).join([first]).listen(second.clone());
+    let joiner = joiner.config(|config| config.write_timeout_ms = 1_000).start().await.unwrap();
+    let Err(WriteError::NotWritten { reason }) = joiner.write("too early".to_owned()).await else {
+        panic!("it joined without having been admitted")
+    };
+    assert!(reason.contains("nobody has written"), "{reason}");
+    node.write(format!("2 at {second}")).await.unwrap();
+    let wait = joiner.raft().wait(Some(Duration::from_secs(30)));
+    wait.metrics(|m| m.membership.membership.to_string() == "{1,2}", "two voters").await.unwrap();
+    end(vec![joiner, node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_removes_a_member_which_learns_of_it_and_removing_it_again_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, nodes) = three(dir.path()).await;
+    nodes[0].write("first".to_owned()).await.unwrap();
+    let leader = nodes[0].raft().metrics().borrow().current_leader.unwrap() as usize - 1;
+    let (removed, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    nodes[other].remove_member(removed as u64 + 1).await.unwrap();
+    let wait = nodes[removed].raft().wait(Some(Duration::from_secs(30)));
+    wait.metrics(|m| m.removed, "told of its removal").await.unwrap();
+    nodes[leader].remove_member(removed as u64 + 1).await.unwrap();
+    nodes[other].write("without it".to_owned()).await.unwrap();
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_voter_cannot_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start::<Words>(dir.path(), 1, &addresses(1)).await.unwrap();
+    let Err(WriteError::Refused { reason }) = node.remove_member(1).await else { panic!("it was removed") };
+    assert!(reason.contains("no voter would remain"), "{reason}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_told_both_to_form_and_to_join_or_neither_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let both = Node::<Words>::builder(1, dir.path()).cluster([(1, "127.0.0.1:1")]).join(["127.0.0.1:2"]);

@@ -26,10 +26,16 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How long one member may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// What the application has against a node, by id and address; it may be asked again at any time.
+type Condition<C> = Box<
+    dyn Fn(&<C as RaftTypeConfig>::NodeId, &<C as RaftTypeConfig>::Node) -> Result<(), String> + Send + Sync,
+>;
+
 /// A member's part: it admits who asks, if it leads.
 pub struct Admission<C: RaftTypeConfig> {
     identity: Arc<dyn IdentityStore<C>>,
     raft: Raft<C>,
+    condition: Option<Condition<C>>,
 }
 
 impl<C: RaftTypeConfig> fmt::Debug for Admission<C> {
@@ -42,7 +48,18 @@ impl<C: RaftTypeConfig> Admission<C> {
     /// The part of the node that `identity` describes and `raft` runs. The node need not be in a cluster yet. Holds the
     /// handle: the node does not stop by itself while this is there.
     pub fn new(identity: Arc<dyn IdentityStore<C>>, raft: Raft<C>) -> Self {
-        Self { identity, raft }
+        Self { identity, raft, condition: None }
+    }
+
+    /// Admits only whom `condition` admits, given the asker's id and address; otherwise its reason is answered as
+    /// something that passes, so that the asker waits and asks again. Called for every request, on the member that was
+    /// asked; must not block.
+    pub fn admit_if(
+        mut self,
+        condition: impl Fn(&C::NodeId, &C::Node) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.condition = Some(Box::new(condition));
+        self
     }
 
     /// What speaks against the asker whoever leads.
@@ -93,6 +110,9 @@ impl<C: RaftTypeConfig> JoinServer<C> for Admission<C> {
             return JoinReply::Refused { reason };
         }
         let JoinRequest { from, node, promote, .. } = request;
+        if let Some(Err(reason)) = self.condition.as_ref().map(|admits| admits(&from.node_id, &node)) {
+            return JoinReply::NotNow { reason };
+        }
         match self.raft.add_learner(from.node_id, from.store_id, node, promote).await {
             Ok(log_id) => {
                 tracing::info!(node = %from, %log_id, promote, "a node has joined");
