@@ -119,6 +119,7 @@ fn a_node_that_is_removed_ends_by_itself_whoever_is_asked_and_the_others_go_on()
     // Once by another node, once by itself; one of the three leads.
     assert_eq!(cluster.status(1, "DELETE", "/3", ""), 204);
     assert_eq!(cluster.wait_for_end(3).code(), Some(0));
+    cluster.put_until_done(1, "/key", "two are left");
     assert_eq!(cluster.status(1, "DELETE", "/3", ""), 204, "again");
     cluster.put_until_done(2, "/key", "two are left");
     assert_eq!(cluster.status(2, "DELETE", "/2", ""), 204);
