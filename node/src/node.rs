@@ -139,15 +139,19 @@ impl<A: App> Node<A> {
         encoded: &Bytes,
         within: Duration,
     ) -> Result<Forwarded, WriteError> {
-        let (me, leader, address, fatal) = {
+        let (me, leader, address, fatal, removed) = {
             let metrics = self.inner.raft.metrics();
             let metrics = metrics.borrow();
             let nodes = metrics.membership.membership.nodes();
             let address = metrics.current_leader.and_then(|id| Some(nodes.get(&id)?.node.addr.clone()));
-            (metrics.id, metrics.current_leader, address, metrics.fatal.clone())
+            (metrics.id, metrics.current_leader, address, metrics.fatal.clone(), metrics.removed)
         };
         if let Some(fatal) = fatal {
             return Err(WriteError::Stopped(fatal));
+        }
+        if removed {
+            // Nobody will ever lead this node.
+            return Ok(Forwarded::Refused("this node was removed from its cluster".to_owned()));
         }
         if leader == Some(me) {
             return Ok(routes::attempt::<A>(&self.inner.raft, order, encoded, within).await);

@@ -154,11 +154,26 @@ impl Node {
         }
     }
 
+    /// That the node is no member any more, if it was removed: it can neither serve nor find who does.
+    pub(crate) fn why_removed(&self) -> Option<String> {
+        let metrics = self.metrics().filter(|metrics| metrics.removed)?;
+        let members = metrics.membership.membership.nodes().iter().filter(|(id, _)| **id != self.settings.id);
+        let addresses: Vec<&str> = members.map(|(_, member)| member.node.addr.as_str()).collect();
+        Some(format!(
+            "node {} was removed from its cluster; ask one of {}",
+            self.settings.id,
+            addresses.join(", ")
+        ))
+    }
+
     /// Why the node should be sent no requests, if it should not.
     pub(crate) fn why_not_ready(&self) -> Option<String> {
         let Some(metrics) = self.metrics() else { return Some(self.why_not_formed()) };
         if let Some(fatal) = &metrics.fatal {
             return Some(fatal.to_string());
+        }
+        if let Some(removed) = self.why_removed() {
+            return Some(removed);
         }
         if metrics.current_leader.is_none() {
             return Some(self.why_no_leader());
@@ -176,6 +191,9 @@ impl Node {
         };
         if let Some(fatal) = &metrics.fatal {
             return vec![fatal.to_string()];
+        }
+        if metrics.removed {
+            return Vec::new();
         }
         if metrics.current_leader.is_none() {
             return vec![format!("for a leader; {}", quorum_sentence(metrics))];
@@ -223,7 +241,12 @@ impl Node {
                 .collect();
             return status;
         };
-        status.role = if metrics.fatal.is_some() { "stopped" } else { role(metrics.state) }.to_owned();
+        status.role = match &metrics.fatal {
+            Some(_) => "stopped",
+            None if metrics.removed => "removed",
+            None => role(metrics.state),
+        }
+        .to_owned();
         status.term = metrics.vote.term;
         status.leader = metrics.current_leader;
         status.leader_address = metrics.current_leader.and_then(|id| address_of(&metrics, id));

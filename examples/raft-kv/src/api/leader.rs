@@ -80,6 +80,10 @@ pub(super) async fn at_leader<R: AtLeader>(
     let may_forward = !headers.contains_key(NO_FORWARD_HEADER);
     let end = Instant::now() + node.settings.request_timeout;
     loop {
+        if let Some(removed) = node.why_removed() {
+            // Nobody will ever lead this node: waiting for a leader would only hold up whoever asks.
+            return Err(ApiError::new(ErrorCode::NotReady, removed));
+        }
         let left = end.saturating_duration_since(Instant::now());
         let NotTaken(reason) = match node.raft() {
             None => NotTaken(node.why_not_formed()),

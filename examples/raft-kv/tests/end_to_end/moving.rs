@@ -112,6 +112,9 @@ fn a_cluster_is_moved_to_other_nodes_while_a_client_writes_and_nothing_acknowled
             stdout_of(&cluster.client_of(&remaining, "member remove", &[&first.to_string()]));
             leader(&cluster, &rest);
         });
+        let refused = cluster.http(first, "PUT", "/v1/kv/late", b"late").error(503, "not_ready");
+        assert!(refused.contains("was removed from its cluster; ask one of"), "{refused}");
+        assert_eq!(cluster.status(first).unwrap()["role"], "removed");
         cluster.stop(first);
         writer.step("leadership is transferred to a node that joined", || {
             let to = if leader(&cluster, &rest) == 4 { 5 } else { 4 };
