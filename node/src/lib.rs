@@ -69,3 +69,8 @@ pub use types::NodeTypes;
 pub use axum;
 pub use openraft_core::{Config, Raft, RaftMetrics};
 pub use openraft_engine::{BasicNode, LogId};
+
+/// The code in the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/getting-started.md")]
+struct Guide;
