@@ -70,3 +70,16 @@ fn an_empty_list_is_refused() {
     let token = initialize(&mut node, BTreeMap::new());
     assert!(matches!(node.answer(token), Some(Reply::Initialize(Err(InitializeError::Invalid(_))))));
 }
+
+#[test]
+fn a_node_that_a_leader_has_spoken_to_before_it_formed_is_still_initialised() {
+    let mut node = Bench::with(config(1), RestartState::default());
+    node.heartbeat(12, None);
+    assert_eq!(node.engine.vote(), Vote::new_committed(12, 2), "the others have formed, and elected node 2");
+    let token = initialize(&mut node, list(&[1, 2, 3]));
+    node.flush();
+    assert_eq!(node.answer(token), Some(Reply::Initialize(Ok(()))));
+    let token = node.append(12, Some(origin()), &super::bench::entries(1, &[12]), None);
+    node.flush();
+    assert!(matches!(node.append_answer(token), Some(crate::AppendResult::Matched(_))));
+}
