@@ -1,14 +1,12 @@
 //! How a node comes into its cluster, beside everything else that it does: it forms one with the others of a list, or
 //! asks the members of one that exists. Afterwards what peers that form are told follows the membership.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use openraft_adapters::Env;
 use openraft_core::Raft;
 use openraft_core::formation::Formation;
 use openraft_core::join::Joining;
-use openraft_engine::StoreId;
 use openraft_network_http::HttpNetwork;
 use tokio::sync::watch;
 
@@ -33,7 +31,7 @@ pub(crate) struct Surroundings<A: App> {
 pub(crate) fn arrive<A: App>(arrival: Arrival<A>, with: Surroundings<A>) -> watch::Receiver<String> {
     let (waiting, news) = watch::channel(String::new());
     if with.raft.is_initialized() {
-        with.formation.set_formed(member_stores(&with.raft));
+        with.formation.set_formed_of(&with.raft);
     } else {
         waiting.send_replace(match &arrival {
             Arrival::Forming => "the cluster is not formed yet: every listed node must run".to_owned(),
@@ -66,24 +64,14 @@ async fn become_member<A: App>(arrival: Arrival<A>, with: &Surroundings<A>, wait
         }
         waiting.send_replace(String::new());
     }
-    let (mut metrics, mut known) = (with.raft.metrics(), None);
-    while let Ok(now) = metrics.wait_for(|m| m.membership.log_id != known).await.map(|m| m.membership.log_id)
-    {
-        known = now;
-        with.formation.set_formed(member_stores(&with.raft));
-    }
+    with.formation.follow(&with.raft).await;
 }
 
 async fn form<A: App>(with: &Surroundings<A>) -> Result<(), String> {
     let nodes = with.formation.form(&with.network, &with.env).await;
     let nodes = nodes.map_err(|error| format!("no cluster can be formed: {error}"))?;
-    match with.raft.initialize(nodes).await {
-        // Otherwise a leader that the others elected has reached this node before: the cluster is formed.
-        Err(error) if !with.raft.is_initialized() => {
-            Err(format!("the cluster cannot be initialised: {error}"))
-        }
-        _ => Ok(()),
-    }
+    let initialized = with.formation.initialize(&with.raft, nodes).await;
+    initialized.map_err(|error| format!("the cluster cannot be initialised: {error}"))
 }
 
 async fn join<A: App>(
@@ -110,10 +98,4 @@ async fn join<A: App>(
     let mut metrics = with.raft.metrics();
     let _ = metrics.wait_for(|m| !m.membership.membership.is_empty()).await;
     Ok(())
-}
-
-fn member_stores<A: App>(raft: &Raft<NodeTypes<A>>) -> BTreeMap<u64, StoreId> {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow();
-    metrics.membership.membership.nodes().iter().map(|(id, member)| (*id, member.store_id)).collect()
 }

@@ -24,6 +24,7 @@ use openraft_adapters::{
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 
+mod members;
 mod status;
 #[cfg(test)]
 mod tests;

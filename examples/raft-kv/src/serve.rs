@@ -1,6 +1,5 @@
 //! `serve`: one node, from its directory to its last answer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +62,7 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), Failure> {
         Failure::error(format!("node {} cannot start on {}: {e}", options.id, options.data.display()))
     })?;
     if raft.is_initialized() {
-        formation.set_formed(member_stores(&raft));
+        formation.set_formed_of(&raft);
         node.set_raft(raft.clone());
     }
 
@@ -131,7 +130,7 @@ async fn run(
         }
         node.set_raft(raft.clone());
     }
-    let fatal = watch_members(raft, formation).await;
+    let fatal = formation.follow(raft).await;
     Failure::error(format!("{fatal}; mend the cause, then start the node again on the same directory"))
 }
 
@@ -143,13 +142,8 @@ async fn form(
 ) -> Result<(), Failure> {
     let nodes = formation.form(network, env).await;
     let nodes = nodes.map_err(|e| Failure::error(format!("no cluster can be formed: {e}")))?;
-    match raft.initialize(nodes).await {
-        // Otherwise a leader that the others elected has reached this node before: the cluster is formed.
-        Err(e) if !raft.is_initialized() => {
-            Err(Failure::error(format!("the cluster cannot be initialised: {e}")))
-        }
-        _ => Ok(()),
-    }
+    let initialized = formation.initialize(raft, nodes).await;
+    initialized.map_err(|e| Failure::error(format!("the cluster cannot be initialised: {e}")))
 }
 
 async fn join(
@@ -168,31 +162,9 @@ async fn join(
     }
 }
 
-/// Keeps what is said to nodes that want to form a cluster up to date with the members, until the core ends.
-async fn watch_members(raft: &Raft<Types>, formation: &Formation<Types>) -> Fatal {
-    let (mut metrics, mut known) = (raft.metrics(), None);
-    loop {
-        let news = metrics.wait_for(|m| m.fatal.is_some() || m.membership.log_id != known).await;
-        let Ok(now) = news.map(|metrics| (metrics.fatal.clone(), metrics.membership.log_id)) else {
-            return Fatal::Stopped;
-        };
-        if let (Some(fatal), _) = now {
-            return fatal;
-        }
-        known = now.1;
-        formation.set_formed(member_stores(raft));
-    }
-}
-
 async fn stopped(mut stop: watch::Receiver<bool>) {
     // An error is the end of whoever could have said so: a stop as well.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn member_stores(raft: &Raft<Types>) -> BTreeMap<u64, openraft_adapters::engine::StoreId> {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow();
-    metrics.membership.membership.nodes().iter().map(|(id, member)| (*id, member.store_id)).collect()
 }
 
 fn config(options: &ServeOptions) -> Result<Config, Failure> {
