@@ -215,6 +215,7 @@ pub(crate) struct ExportOptions {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("arrival").required(true).args(["cluster", "join"])))]
 pub(crate) struct ServeOptions {
     /// The id of this node: one of those in --cluster, or with --join one that no member has.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -226,7 +227,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, value_parser = parse_address)]
     pub(crate) listen: String,
     /// All nodes that form the cluster, ID=HOST:PORT,...; the same on every node.
-    #[arg(long, required_unless_present = "join", conflicts_with = "join")]
+    #[arg(long)]
     pub(crate) cluster: Option<ClusterList>,
     /// Join the cluster to which these nodes belong, HOST:PORT,...; one that runs is enough.
     #[arg(long, value_delimiter = ',', value_parser = parse_address)]

@@ -16,6 +16,12 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn a_node_that_is_told_neither_to_form_nor_to_join_hears_of_both() {
+    let output = run(&["serve", "--id", "1", "--data", "unused", "--listen", "127.0.0.1:1"]);
+    assert_refused(&output, 2, &["required arguments were not provided", "--cluster", "--join"]);
+}
+
+#[test]
 fn a_data_directory_that_is_a_file_is_refused() {
     let cluster = Cluster::prepare(&[]);
     std::fs::write(cluster.data(1), b"not a directory").unwrap();
