@@ -1,6 +1,5 @@
 //! `NodeBuilder`: what a node is told, and how it starts: store, core, server, and its way into the cluster.
 
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,7 +20,7 @@ use crate::arrival::{Arrival, Surroundings, arrive};
 use crate::forward::Forwarder;
 use crate::machine::{AppMachine, Shared};
 use crate::node::Inner;
-use crate::{App, Node, NodeTypes, StartError, routes};
+use crate::{App, Node, NodeTypes, StartError, check, routes};
 
 /// There is one group.
 const GROUP: u64 = 0;
@@ -35,7 +34,8 @@ pub struct NodeBuilder<A: App> {
     directory: PathBuf,
     name: String,
     listen: Option<String>,
-    cluster: BTreeMap<u64, BasicNode>,
+    advertise: Option<String>,
+    cluster: Vec<(u64, BasicNode)>,
     join: Vec<BasicNode>,
     promote: bool,
     condition: Option<Condition<A>>,
@@ -51,7 +51,8 @@ impl<A: App> NodeBuilder<A> {
             directory,
             name: "openraft".to_owned(),
             listen: None,
-            cluster: BTreeMap::new(),
+            advertise: None,
+            cluster: Vec::new(),
             join: Vec::new(),
             promote: true,
             condition: None,
@@ -70,7 +71,8 @@ impl<A: App> NodeBuilder<A> {
 
     /// Joins a cluster that exists, instead of forming one: `members` are addresses, `"host:port"`, of which one that
     /// answers is enough. The node becomes a voter by itself once it has caught up. Used once, as
-    /// [`cluster`](Self::cluster) is. [`listen`](Self::listen) must say where the others find this node.
+    /// [`cluster`](Self::cluster) is. [`listen`](Self::listen) must say where the others find this node, or
+    /// [`advertise`](Self::advertise), where that differs.
     pub fn join<S: Into<String>>(mut self, members: impl IntoIterator<Item = S>) -> Self {
         self.join = members.into_iter().map(BasicNode::new).collect();
         self
@@ -100,6 +102,13 @@ impl<A: App> NodeBuilder<A> {
         self
     }
 
+    /// With [`join`](Self::join): where the others find this node, `host:port`, if that is not where it listens, as with
+    /// `0.0.0.0` or behind a forwarded port. In a list given to [`cluster`](Self::cluster) every node has its address.
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
     /// The cluster's name: nodes of different names refuse one another. Default "openraft".
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -125,6 +134,7 @@ impl<A: App> NodeBuilder<A> {
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
     pub async fn start(self) -> Result<Node<A>, StartError> {
+        check::runtime()?;
         self.config.validate()?;
         if self.cluster.is_empty() == self.join.is_empty() {
             return Err(StartError::Incomplete(
@@ -132,17 +142,14 @@ impl<A: App> NodeBuilder<A> {
                     .to_owned(),
             ));
         }
-        let own = self.cluster.get(&self.id).map(|node| node.addr.clone());
-        let Some(listen) = self.listen.clone().or(own) else {
-            return Err(StartError::Incomplete(if self.cluster.is_empty() {
-                "a node that joins must be told by listen() where the others find it".to_owned()
-            } else {
-                format!(
-                    "node {} is not in the list given to cluster(): give every node the same complete list, itself included",
-                    self.id
-                )
-            }));
+        let list = check::list(self.id, self.cluster.clone())?;
+        let own = list.get(&self.id).map(|node| node.addr.clone());
+        let Some(listen) = self.listen.clone().or(own.clone()).or(self.advertise.clone()) else {
+            return Err(StartError::Incomplete(
+                "a node that joins must be told by listen() where the others find it".to_owned(),
+            ));
         };
+        check::listens(&listen)?;
         let listener = TcpListener::bind(&listen)
             .await
             .map_err(|source| StartError::Listen { address: listen.clone(), source })?;
@@ -151,11 +158,14 @@ impl<A: App> NodeBuilder<A> {
             Ok(bound) if listen.ends_with(":0") => bound.to_string(),
             _ => listen,
         };
+        let found_at = own.or(self.advertise.clone()).unwrap_or_else(|| address.clone());
+        check::reachable(&format!("node {}", self.id), &found_at)?;
+        check::members(&found_at, &self.join)?;
         let store = self.open().await?;
         let identity: Arc<dyn IdentityStore<NodeTypes<A>>> = store.clone();
         let env = Env::tokio();
         let network = HttpNetwork::new(identity.clone(), HttpOptions::default());
-        let formation = Arc::new(Formation::new(identity.clone(), self.cluster.clone()));
+        let formation = Arc::new(Formation::new(identity.clone(), list));
         let state = Shared::new();
         let raft = Raft::start(RaftParts {
             config: self.config.clone(),
@@ -170,7 +180,7 @@ impl<A: App> NodeBuilder<A> {
         let arrival = if self.join.is_empty() {
             Arrival::Forming
         } else {
-            let me = BasicNode::new(address.clone());
+            let me = BasicNode::new(found_at);
             Arrival::Joining(Joining::new(identity.clone(), me, self.join.clone(), self.promote))
         };
         let with = Surroundings { raft: raft.clone(), formation: formation.clone(), network, env };

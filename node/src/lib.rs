@@ -52,6 +52,7 @@
 mod app;
 mod arrival;
 mod builder;
+mod check;
 mod error;
 mod forward;
 mod machine;
