@@ -214,6 +214,7 @@ impl<A: App> NodeBuilder<A> {
             forwarder: Forwarder::new(),
             write_timeout: Duration::from_millis(self.config.write_timeout_ms),
             read_timeout: Duration::from_millis(self.config.read_timeout_ms),
+            lease_reads: self.config.lease_reads,
             address,
             waiting,
             stop,

@@ -79,6 +79,12 @@ pub enum ReadError {
         /// Why.
         reason: String,
     },
+    /// It was to be by lease, and this node's configuration has leases off.
+    #[error(
+        "a read by lease was asked for, and lease reads are off: where no machine is ever suspended or moved while it \
+         runs, set lease_reads in the config() of every node; else read with Consistency::Linearizable"
+    )]
+    LeasesOff,
     /// The node has stopped.
     #[error(transparent)]
     Stopped(#[from] Fatal),

@@ -19,6 +19,12 @@ pub enum Consistency {
     /// leader, or, on the leader, a quorum (ReadIndex, thesis 6.4).
     #[default]
     Linearizable,
+    /// As [`Linearizable`](Consistency::Linearizable), without a round of messages: on the leader, while its followers'
+    /// promises not to vote for anybody else stand (thesis 6.4.1). It trusts that the nodes' clocks go at about the same
+    /// rate and that none stands still, so it is an error unless [`Config::lease_reads`](crate::Config::lease_reads) is
+    /// set, and should be set on all nodes or none. A leader without a lease, as when it has just been elected, and a node
+    /// that does not lead confirm the read as if it were `Linearizable`: slower, and never staler.
+    Lease,
     /// What this node has applied by now, which may be old, and is older the longer it is cut off. Needs no leader.
     Stale,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Inner<A: App> {
     pub(crate) forwarder: Forwarder,
     pub(crate) write_timeout: Duration,
     pub(crate) read_timeout: Duration,
+    /// Whether the configuration turns leases on.
+    pub(crate) lease_reads: bool,
     pub(crate) address: String,
     /// What the node waits for to become a member; empty once it is one.
     pub(crate) waiting: watch::Receiver<String>,
@@ -173,23 +181,32 @@ impl<A: App> Node<A> {
     /// Looks something up in this node's state, once that is as fresh as `consistency` demands. Works on every node.
     ///
     /// # Errors
-    /// If nobody who leads confirms the read within `read_timeout_ms`.
+    /// If nobody who leads confirms the read within `read_timeout_ms`; if it is to be by lease, and leases are off.
     ///
     /// # Cancellation
     /// Safe.
     pub async fn read(&self, query: A::Query, consistency: Consistency) -> Result<A::Answer, ReadError> {
-        if consistency == Consistency::Linearizable {
-            self.confirm().await?;
+        match consistency {
+            Consistency::Linearizable => self.confirm(false).await?,
+            Consistency::Lease if !self.inner.lease_reads => return Err(ReadError::LeasesOff),
+            Consistency::Lease => self.confirm(true).await?,
+            Consistency::Stale => {}
         }
         Ok(self.inner.state.read().query(query))
     }
 
-    async fn confirm(&self) -> Result<(), ReadError> {
+    async fn confirm(&self, by_lease: bool) -> Result<(), ReadError> {
         let within = self.inner.read_timeout;
         let end = Instant::now() + within;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let asked = self.inner.raft.ensure_linearizable(ReadPolicy::Follower);
+            let leads = {
+                let metrics = self.inner.raft.metrics();
+                let metrics = metrics.borrow();
+                metrics.current_leader == Some(metrics.id)
+            };
+            let policy = if by_lease && leads { ReadPolicy::Lease } else { ReadPolicy::Follower };
+            let asked = self.inner.raft.ensure_linearizable(policy);
             let reason = match tokio::time::timeout(left, asked).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(ReadIndexError::Fatal(fatal))) => return Err(ReadError::Stopped(fatal)),

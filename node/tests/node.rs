@@ -95,6 +95,35 @@ async fn every_node_takes_writes_and_reads_whoever_leads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_leases_are_on_every_node_answers_reads_by_lease_with_all_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(3);
+    let mut nodes = Vec::new();
+    for (id, _) in &cluster {
+        let node = Node::<Words>::builder(*id, dir.path().join(id.to_string())).cluster(cluster.clone());
+        nodes.push(node.config(|config| config.lease_reads = true).start().await.unwrap());
+    }
+    for i in 0..9 {
+        let word = format!("word {i}");
+        nodes[i % 3].write(word.clone()).await.unwrap();
+        for node in &nodes {
+            assert_eq!(node.read(i, Consistency::Lease).await.unwrap().as_ref(), Some(&word));
+        }
+    }
+    end(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_leases_are_off_a_read_by_lease_is_an_error_that_says_what_turns_them_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start::<Words>(dir.path(), 1, &addresses(1)).await.unwrap();
+    let Err(error) = node.read(0, Consistency::Lease).await else { panic!("read without a lease") };
+    assert_eq!(error, ReadError::LeasesOff);
+    assert!(error.to_string().contains("set lease_reads in the config() of every node"), "{error}");
+    end(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_written_is_there_after_a_restart_of_all_from_snapshots_and_log() {
     let dir = tempfile::tempdir().unwrap();
     let (cluster, nodes) = three(dir.path()).await;
