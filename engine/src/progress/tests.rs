@@ -165,6 +165,7 @@ fn a_follower_that_takes_nothing_now_is_left_alone_until_the_pause_is_over() {
         assert_eq!(progress.on_reply(result), Ok(ReplyEffect::Paused));
         assert!(progress.is_paused() && progress.next_send(50).is_none());
         progress.resume();
+        assert!(!progress.is_paused());
         assert_eq!(planned(&progress, 50), Some(10..10), "{result:?}");
         send(&mut progress, 9);
         progress.on_reply(matched(9)).expect("true");

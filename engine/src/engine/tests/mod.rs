@@ -8,6 +8,7 @@ mod changes;
 mod checks;
 mod cluster;
 mod commits;
+mod edges;
 mod elections;
 mod forming;
 mod leases;
