@@ -166,7 +166,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             }
         }
         self.state.session = session;
-        if !start.is_empty() || !stop.is_empty() {
+        // Only what is started anew stops here; who leaves is replicated to until it knows.
+        if !start.is_empty() {
             self.push(Command::RebuildReplications { start, stop });
         }
     }

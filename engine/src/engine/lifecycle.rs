@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Role, State, Timing, WaitingKind, no_membership};
+use super::state::{Role, State, Timing, WaitingKind};
 use super::{Engine, RestartState};
 use crate::log_ids::LogIds;
 use crate::log_lane::LogLane;
@@ -37,7 +37,8 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let lane = LogLane::new(end);
         let mut memberships = found.memberships;
         if memberships.is_empty() {
-            memberships.push(no_membership());
+            // A node that is in no cluster.
+            memberships.push(StoredMembership::default());
         }
         let mut engine = Self {
             timing: Timing::new(&config),

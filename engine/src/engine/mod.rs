@@ -113,7 +113,6 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     pub fn leader(&self) -> Option<NID> {
         match self.state.role {
             Role::Leader(_) => Some(self.id()),
-            Role::PreCandidate(_) | Role::Candidate(_) => None,
             Role::Follower if self.state.leader_forgotten => None,
             // A committed vote for oneself stands also when one no longer leads.
             Role::Follower if self.state.vote.committed && self.state.vote.node_id != self.id() => {

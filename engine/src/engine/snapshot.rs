@@ -1,7 +1,7 @@
 //! Snapshots and purge: when to build one, what may then be dropped, and installing a leader's.
 
 use super::append::Sender;
-use super::state::{Installing, Role, WaitingKind, no_membership};
+use super::state::{Installing, Role, WaitingKind};
 use super::{Engine, NUMBER_MAX};
 use crate::{
     AppendResult, Command, LogId, LogIdOptionExt, Node, NodeId, SnapshotHeader, SnapshotMeta,
@@ -230,14 +230,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         let covered = self.state.snapshot;
         let held = self.state.log.last();
         let mut memberships = vec![stored.clone()];
+        // What the snapshot states is no later than what it covers. A log that was dropped ends where the snapshot does.
         memberships.extend(
-            std::mem::take(&mut self.state.memberships).into_iter().filter(|later| {
-                later.log_id > covered && later.log_id <= held && later.log_id > stored.log_id
-            }),
+            std::mem::take(&mut self.state.memberships)
+                .into_iter()
+                .filter(|later| later.log_id > covered && later.log_id <= held),
         );
-        if memberships.is_empty() {
-            memberships.push(no_membership());
-        }
         self.state.memberships = memberships;
         self.note_membership();
     }

@@ -9,9 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::watchdog::Watch;
 use crate::log_ids::LogIds;
 use crate::log_lane::LogLane;
-use crate::{
-    EngineConfig, LogId, Membership, Node, NodeId, SnapshotMeta, StoreId, StoredMembership, Timestamp, Vote,
-};
+use crate::{EngineConfig, LogId, Node, NodeId, SnapshotMeta, StoreId, StoredMembership, Timestamp, Vote};
 
 /// Everything the protocol decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -346,9 +344,4 @@ impl<NID: NodeId, N: Node> Default for RestartState<NID, N> {
             snapshot: None,
         }
     }
-}
-
-/// The membership of a node that is in no cluster.
-pub(crate) fn no_membership<NID: NodeId, N: Node>() -> StoredMembership<NID, N> {
-    StoredMembership { log_id: None, membership: Membership::default() }
 }
