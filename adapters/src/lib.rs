@@ -5,7 +5,8 @@
 //! - [`RaftTypeConfig`] and [`declare_raft_types!`]: the types of one application.
 //! - [`Entry`], [`EntryBatch`], [`EntryRange`]: entries, shared and encoded at most once; [`codec`]: their stored form.
 //! - [`RaftLogStorage`], [`RaftLogReader`], [`IoFlushed`]: the log store.
-//! - [`RaftStateMachine`], [`SnapshotSource`], [`SnapshotSink`], [`SnapshotBuilder`]: state and snapshots.
+//! - [`RaftStateMachine`], [`SnapshotSource`], [`SnapshotSink`], [`SnapshotBuilder`]: state and snapshots;
+//!   [`SnapshotStore`]: where a machine in memory keeps them.
 //! - [`RaftNetworkFactory`], [`RaftNetwork`], [`AppendStream`], [`RaftServer`]: the network and its far side.
 //! - [`IdentityStore`], [`FormationNetwork`], [`FormationServer`]: whose directory it is, and forming a cluster;
 //!   [`JoinNetwork`], [`JoinServer`]: joining one that exists.
@@ -25,6 +26,7 @@ mod join;
 pub mod memory;
 mod network;
 mod runtime;
+mod snapshot_store;
 mod state_machine;
 mod storage;
 pub mod suite;
@@ -39,6 +41,7 @@ pub use identity::{FormReply, FormRequest, FormationNetwork, FormationServer, Id
 pub use join::{JoinNetwork, JoinReply, JoinRequest, JoinServer};
 pub use network::{AppendEntriesRequest, AppendStream, RaftNetwork, RaftNetworkFactory, RaftServer};
 pub use runtime::{Clock, Elapsed, Env, Spawn, TaskHandle};
+pub use snapshot_store::SnapshotStore;
 pub use state_machine::{RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotSink, SnapshotSource};
 pub use storage::{IoFlushed, LogState, RaftLogReader, RaftLogStorage};
 pub use type_config::{

@@ -5,97 +5,123 @@ use std::sync::Arc;
 
 use openraft_adapters::Env;
 use openraft_core::Raft;
-use openraft_core::formation::Formation;
+use openraft_core::formation::{Formation, FormationStatus, PeerFormation};
 use openraft_core::join::Joining;
-use openraft_network_http::HttpNetwork;
 use tokio::sync::watch;
 
-use crate::{App, NodeTypes};
+use crate::NodeTypeConfig;
+use crate::parts::NodeNetwork;
 
 /// What an empty directory is to become part of.
-pub(crate) enum Arrival<A: App> {
+pub(crate) enum Arrival<C: NodeTypeConfig> {
+    /// Of a cluster that it forms with the others of its list.
     Forming,
-    Joining(Joining<NodeTypes<A>>),
+    /// Of one that exists.
+    Joining(Joining<C>),
 }
 
 /// What arriving works with.
-pub(crate) struct Surroundings<A: App> {
-    pub(crate) raft: Raft<NodeTypes<A>>,
-    pub(crate) formation: Arc<Formation<NodeTypes<A>>>,
-    pub(crate) network: HttpNetwork<NodeTypes<A>>,
+pub(crate) struct Surroundings<C: NodeTypeConfig> {
+    pub(crate) raft: Raft<C>,
+    pub(crate) formation: Arc<Formation<C>>,
+    pub(crate) network: Arc<dyn NodeNetwork<C>>,
     pub(crate) env: Env,
 }
 
-/// Lets the node arrive, if its directory belongs to no cluster, and keeps its peers informed until the node ends. The
-/// receiver says what it waits for; nothing once it is a member.
-pub(crate) fn arrive<A: App>(arrival: Arrival<A>, with: Surroundings<A>) -> watch::Receiver<String> {
-    let (waiting, news) = watch::channel(String::new());
-    if with.raft.is_initialized() {
-        with.formation.set_formed_of(&with.raft);
-    } else {
-        waiting.send_replace(match &arrival {
-            Arrival::Forming => "the cluster is not formed yet: every listed node must run".to_owned(),
-            Arrival::Joining(_) => "the node has not joined its cluster yet: a member must run".to_owned(),
-        });
+/// How a node stands to its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// On its way into it.
+    Arriving,
+    /// In it.
+    Member,
+    /// Outside, for good, and why: it asks nobody any more.
+    Excluded(String),
+}
+
+/// What a node that arrives waits for, in words for an operator.
+pub(crate) enum Waiting {
+    Forming(watch::Receiver<FormationStatus<u64>>),
+    Joining(watch::Receiver<String>),
+}
+
+impl Waiting {
+    /// One sentence for each thing that is missing; each continues "the node waits".
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        match self {
+            Self::Joining(waiting) => vec![format!("to join the cluster: {}", *waiting.borrow())],
+            Self::Forming(status) => {
+                let status = status.borrow();
+                let peers = status.peers.iter().filter(|_| !status.formed);
+                let missing = peers.filter_map(|(id, peer)| match peer {
+                    PeerFormation::Waiting { reason } => Some(format!("for node {id}: {reason}")),
+                    PeerFormation::Recorded => None,
+                });
+                missing.collect()
+            }
+        }
     }
-    tokio::spawn(async move {
-        let mut metrics = with.raft.metrics();
+
+    /// All of them as one, with what they mean.
+    pub(crate) fn sentence(&self) -> String {
+        let sentences = self.sentences();
+        if sentences.is_empty() {
+            return "the node is starting".to_owned();
+        }
+        let what = match self {
+            Self::Forming(_) => "the cluster is not formed yet: every listed node must run; the node waits",
+            Self::Joining(_) => "the node has not joined its cluster yet: it waits",
+        };
+        format!("{what} {}", sentences.join("; "))
+    }
+}
+
+impl<C: NodeTypeConfig> Surroundings<C> {
+    /// How the node stands before [`arrive`](Self::arrive) begins.
+    pub(crate) fn standing(&self) -> Standing {
+        if self.raft.is_initialized() { Standing::Member } else { Standing::Arriving }
+    }
+
+    /// Lets the node arrive, if its directory belongs to no cluster, and keeps its peers informed until the node ends.
+    pub(crate) async fn arrive(self, arrival: Arrival<C>, standing: watch::Sender<Standing>) {
+        let mut metrics = self.raft.metrics();
         tokio::select! {
             biased;
             // The node has ended.
             _ = metrics.wait_for(|m| m.fatal.is_some()) => {}
-            () = become_member(arrival, &with, &waiting) => {}
+            () = self.become_member(arrival, &standing) => {}
         }
-    });
-    news
-}
-
-/// Ends only where the node can never become a member.
-async fn become_member<A: App>(arrival: Arrival<A>, with: &Surroundings<A>, waiting: &watch::Sender<String>) {
-    if !with.raft.is_initialized() {
-        let arrived = match arrival {
-            Arrival::Forming => form(with).await,
-            Arrival::Joining(joining) => join(&joining, with, waiting).await,
-        };
-        if let Err(reason) = arrived {
-            tracing::error!(%reason, "the node cannot become a member of its cluster");
-            waiting.send_replace(reason);
-            return;
-        }
-        waiting.send_replace(String::new());
     }
-    with.formation.follow(&with.raft).await;
-}
 
-async fn form<A: App>(with: &Surroundings<A>) -> Result<(), String> {
-    let nodes = with.formation.form(&with.network, &with.env).await;
-    let nodes = nodes.map_err(|error| format!("no cluster can be formed: {error}"))?;
-    let initialized = with.formation.initialize(&with.raft, nodes).await;
-    initialized.map_err(|error| format!("the cluster cannot be initialised: {error}"))
-}
-
-async fn join<A: App>(
-    joining: &Joining<NodeTypes<A>>,
-    with: &Surroundings<A>,
-    waiting: &watch::Sender<String>,
-) -> Result<(), String> {
-    let mut news = joining.waiting();
-    let tell = async {
-        while news.changed().await.is_ok() {
-            let reason = news.borrow_and_update().clone();
-            waiting.send_replace(format!("the node has not joined its cluster yet: {reason}"));
+    /// Ends only where the node can never become a member.
+    async fn become_member(&self, arrival: Arrival<C>, standing: &watch::Sender<Standing>) {
+        if !self.raft.is_initialized() {
+            let arrived = match arrival {
+                Arrival::Forming => self.form().await,
+                Arrival::Joining(joining) => self.join(&joining).await,
+            };
+            if let Err(reason) = arrived {
+                tracing::error!(%reason, "the node cannot become a member of its cluster");
+                standing.send_replace(Standing::Excluded(reason));
+                return;
+            }
+            standing.send_replace(Standing::Member);
         }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        biased;
-        joined = joining.join(&with.network, &with.env) => {
-            joined.map_err(|error| error.to_string())?;
-        }
-        () = tell => {}
+        self.formation.follow(&self.raft).await;
     }
-    // The log comes from the leader, and the membership with it. An error is the node's end.
-    let mut metrics = with.raft.metrics();
-    let _ = metrics.wait_for(|m| !m.membership.membership.is_empty()).await;
-    Ok(())
+
+    async fn form(&self) -> Result<(), String> {
+        let nodes = self.formation.form(&*self.network, &self.env).await;
+        let nodes = nodes.map_err(|error| format!("no cluster can be formed: {error}"))?;
+        let initialized = self.formation.initialize(&self.raft, nodes).await;
+        initialized.map_err(|error| format!("the cluster cannot be initialised: {error}"))
+    }
+
+    async fn join(&self, joining: &Joining<C>) -> Result<(), String> {
+        joining.join(&*self.network, &self.env).await.map_err(|error| error.to_string())?;
+        // The log comes from the leader, and the membership with it. An error is the node's end.
+        let mut metrics = self.raft.metrics();
+        let _ = metrics.wait_for(|m| !m.membership.membership.is_empty()).await;
+        Ok(())
+    }
 }

@@ -1,64 +1,96 @@
-//! `NodeBuilder`: what a node is told, and how it starts: store, core, server, and its way into the cluster.
+//! `NodeBuilder`: what a node is told. `start` makes it run.
 
-use std::marker::PhantomData;
+mod start;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
-use openraft_adapters::{Env, IdentityStore};
-use openraft_core::formation::Formation;
-use openraft_core::join::{Admission, Joining};
-use openraft_core::{Config, Raft, RaftParts};
+use openraft_adapters::{Env, IdentityStore, RaftLogStorage, RaftStateMachine, SnapshotStore};
+use openraft_core::Config;
 use openraft_engine::BasicNode;
-use openraft_network_http::{HttpNetwork, HttpOptions, RaftSlot, ServerLimits, ServerParts};
+use openraft_network_http::{HttpOptions, ServerLimits};
 use openraft_storage_sled::{SledOptions, SledStore};
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
-use crate::arrival::{Arrival, Surroundings, arrive};
-use crate::forward::Forwarder;
 use crate::machine::{AppMachine, Shared};
-use crate::node::Inner;
-use crate::{App, Node, NodeTypes, StartError, check, routes};
+use crate::parts::NodeNetwork;
+use crate::status::Details;
+use crate::{App, Node, NodeTypeConfig, NodeTypes, RaftNode, StartError};
 
 /// There is one group.
 const GROUP: u64 = 0;
 
 /// What the application has against a node that asks to join, by id and address.
-type Condition<A> = Box<dyn Fn(&A, u64, &str) -> Result<(), String> + Send + Sync>;
+type Condition = Box<dyn Fn(&u64, &BasicNode) -> Result<(), String> + Send + Sync>;
 
-/// Describes a node and starts it. Made by [`Node::builder`].
-pub struct NodeBuilder<A: App> {
-    id: u64,
-    directory: PathBuf,
-    name: String,
+/// What the application serves, once there is a node.
+type Routes<C> = Box<dyn FnOnce(&RaftNode<C>) -> Router + Send>;
+
+/// Describes a node and starts it. Made by [`Node::builder`], [`Node::builder_on`] or [`RaftNode::builder`]; `M` is what
+/// the state machine comes from.
+pub struct NodeBuilder<C: NodeTypeConfig, M> {
     listen: Option<String>,
+    listener: Option<TcpListener>,
     advertise: Option<String>,
     cluster: Vec<(u64, BasicNode)>,
     join: Vec<BasicNode>,
     promote: bool,
-    condition: Option<Condition<A>>,
+    condition: Option<Condition>,
     config: Config,
-    app_routes: Router,
-    app: PhantomData<fn() -> A>,
+    network: Option<Arc<dyn NodeNetwork<C>>>,
+    options: HttpOptions,
+    limits: ServerLimits,
+    env: Option<Env>,
+    routes: Option<Routes<C>>,
+    details: Details,
+    machine: M,
 }
 
-impl<A: App> NodeBuilder<A> {
-    pub(crate) fn new(id: u64, directory: PathBuf) -> Self {
+/// The state machine is an [`App`], on sled or on an author's own store.
+pub struct OfApp<A: App> {
+    state: Shared<A>,
+    place: Place<A>,
+}
+
+/// Where an application's node keeps what must not be lost.
+enum Place<A: App> {
+    Directory { dir: PathBuf, options: SledOptions<u64> },
+    Store(Store<A>),
+}
+
+struct Store<A: App> {
+    identity: Arc<dyn IdentityStore<NodeTypes<A>>>,
+    log: Arc<dyn RaftLogStorage<NodeTypes<A>>>,
+    snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>,
+}
+
+/// The state machine is an author's own, as are log store and identity.
+pub struct OfParts<C: NodeTypeConfig> {
+    identity: Arc<dyn IdentityStore<C>>,
+    log: Arc<dyn RaftLogStorage<C>>,
+    state_machine: Box<dyn RaftStateMachine<C>>,
+}
+
+impl<C: NodeTypeConfig, M> NodeBuilder<C, M> {
+    fn new(machine: M) -> Self {
         Self {
-            id,
-            directory,
-            name: "openraft".to_owned(),
             listen: None,
+            listener: None,
             advertise: None,
             cluster: Vec::new(),
             join: Vec::new(),
             promote: true,
             condition: None,
             config: Config::default(),
-            app_routes: Router::new(),
-            app: PhantomData,
+            network: None,
+            options: HttpOptions::default(),
+            limits: ServerLimits::default(),
+            env: None,
+            routes: None,
+            details: Arc::new(Map::new),
+            machine,
         }
     }
 
@@ -84,21 +116,16 @@ impl<A: App> NodeBuilder<A> {
         self
     }
 
-    /// Admits to the cluster only whom `condition` admits, given the state as far as this node has applied it, and id and
-    /// address of the node that asks. An error is the reason, told to that node, which waits and asks again: what
-    /// speaks against it may pass. Without a condition whoever asks is admitted. Give every node the same one. Commands
-    /// wait while it decides.
-    pub fn admit_if(
-        mut self,
-        condition: impl Fn(&A, u64, &str) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.condition = Some(Box::new(condition));
-        self
-    }
-
     /// Where to listen, `host:port`, for peers and clients. Default: the node's own address in the list.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
+        self
+    }
+
+    /// Listens on what is bound already, as by a test on port 0 or by a supervisor, instead of binding an address. Where
+    /// the others find the node is said as without it; for a node that joins, by default where this listens.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
         self
     }
 
@@ -109,22 +136,98 @@ impl<A: App> NodeBuilder<A> {
         self
     }
 
-    /// The cluster's name: nodes of different names refuse one another. Default "openraft".
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
     /// Changes the configuration: timeouts, limits, snapshots.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
     }
 
-    /// The application's own HTTP routes, served on the node's port. Paths that begin with `/raft/` and `/node/` are the
-    /// node's.
-    pub fn routes(mut self, routes: Router) -> Self {
-        self.app_routes = routes;
+    /// Reaches peers by this network instead of HTTP/2. What arrives is handed by its server to [`RaftNode::raft`],
+    /// [`RaftNode::formation_server`] and [`RaftNode::join_server`]. Orders that go to the leader, and the admin routes,
+    /// travel by HTTP as before, to the address of the node.
+    pub fn network(mut self, network: impl NodeNetwork<C>) -> Self {
+        self.network = Some(Arc::new(network));
+        self
+    }
+
+    /// Changes times and sizes of the network over HTTP/2 and of the server.
+    pub fn http(mut self, change: impl FnOnce(&mut HttpOptions, &mut ServerLimits)) -> Self {
+        change(&mut self.options, &mut self.limits);
+        self
+    }
+
+    /// Takes clock and tasks from here instead of tokio. Sockets remain tokio's.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    fn condition(
+        mut self,
+        condition: impl Fn(u64, &str) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.condition = Some(Box::new(move |id, node| condition(*id, &node.addr)));
+        self
+    }
+}
+
+impl<A: App> NodeBuilder<NodeTypes<A>, OfApp<A>> {
+    pub(crate) fn in_directory(id: u64, dir: PathBuf) -> Self {
+        let place = Place::Directory { dir, options: SledOptions::new(id, "openraft") };
+        Self::new(OfApp { state: Shared::new(), place })
+    }
+
+    pub(crate) fn on_store(
+        identity: Arc<dyn IdentityStore<NodeTypes<A>>>,
+        log: Arc<dyn RaftLogStorage<NodeTypes<A>>>,
+        snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>,
+    ) -> Self {
+        let place = Place::Store(Store { identity, log, snapshots });
+        Self::new(OfApp { state: Shared::new(), place })
+    }
+
+    /// The cluster's name: nodes of different names refuse one another. Default "openraft". A node on an author's own
+    /// store has the name that its identity says.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.sled(|options| options.cluster_name = name)
+    }
+
+    /// Changes how the directory is opened, as the size of its cache; without effect on an author's own store.
+    pub fn sled(mut self, change: impl FnOnce(&mut SledOptions<u64>)) -> Self {
+        if let Place::Directory { options, .. } = &mut self.machine.place {
+            change(options);
+        }
+        self
+    }
+
+    /// Admits to the cluster only whom `condition` admits, given the state as far as this node has applied it, and id and
+    /// address of the node that asks. An error is the reason, told to that node, which waits and asks again: what
+    /// speaks against it may pass. Without a condition whoever asks is admitted. Give every node the same one. Commands
+    /// wait while it decides.
+    pub fn admit_if(
+        self,
+        condition: impl Fn(&A, u64, &str) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        let state = self.machine.state.clone();
+        self.condition(move |id, address| condition(&state.read(), id, address))
+    }
+
+    /// The application's own HTTP routes, served on the node's port. They are given the node, and hold it: it ends only by
+    /// [`Node::shutdown`] then. Paths that begin with `/raft/` and `/node/` are the node's.
+    pub fn routes(mut self, routes: impl FnOnce(Node<A>) -> Router + Send + 'static) -> Self {
+        let state = self.machine.state.clone();
+        self.routes = Some(Box::new(move |node| routes(Node::of(node.clone(), state))));
+        self
+    }
+
+    /// What the application adds to [`NodeStatus`](crate::NodeStatus), as field and value. Commands wait meanwhile.
+    pub fn status_details(
+        mut self,
+        details: impl Fn(&A) -> Map<String, Value> + Send + Sync + 'static,
+    ) -> Self {
+        let state = self.machine.state.clone();
+        self.details = Arc::new(move || details(&state.read()));
         self
     }
 
@@ -134,103 +237,73 @@ impl<A: App> NodeBuilder<A> {
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
     pub async fn start(self) -> Result<Node<A>, StartError> {
-        check::runtime()?;
-        self.config.validate()?;
-        if self.cluster.is_empty() == self.join.is_empty() {
-            return Err(StartError::Incomplete(
-                "give either cluster(), to form a new one, or join(), to become a member of one that exists"
-                    .to_owned(),
-            ));
-        }
-        let list = check::list(self.id, self.cluster.clone())?;
-        let own = list.get(&self.id).map(|node| node.addr.clone());
-        let Some(listen) = self.listen.clone().or(own.clone()).or(self.advertise.clone()) else {
-            return Err(StartError::Incomplete(
-                "a node that joins must be told by listen() where the others find it".to_owned(),
-            ));
+        let state = self.machine.state.clone();
+        let id = match &self.machine.place {
+            Place::Directory { options, .. } => options.node_id,
+            Place::Store(store) => store.identity.identity().replica.node_id,
         };
-        check::listens(&listen)?;
-        let listener = TcpListener::bind(&listen)
-            .await
-            .map_err(|source| StartError::Listen { address: listen.clone(), source })?;
-        // A name stays a name, for the others and for whoever admits by it; of port 0 only the system knows the number.
-        let address = match listener.local_addr() {
-            Ok(bound) if listen.ends_with(":0") => bound.to_string(),
-            _ => listen,
-        };
-        let found_at = own.or(self.advertise.clone()).unwrap_or_else(|| address.clone());
-        check::reachable(&format!("node {}", self.id), &found_at)?;
-        check::members(&found_at, &self.join)?;
-        let store = self.open().await?;
-        let identity: Arc<dyn IdentityStore<NodeTypes<A>>> = store.clone();
-        let env = Env::tokio();
-        let network = HttpNetwork::new(identity.clone(), HttpOptions::default());
-        let formation = Arc::new(Formation::new(identity.clone(), list));
-        let state = Shared::new();
-        let raft = Raft::start(RaftParts {
-            config: self.config.clone(),
-            replica: identity.identity().replica,
-            env: env.clone(),
-            network: Arc::new(network.clone()),
-            log: store.log(GROUP),
-            state_machine: Box::new(AppMachine::new(state.clone(), store.snapshots(GROUP))),
-        })
-        .await
-        .map_err(|error| StartError::Node { id: self.id, reason: error.to_string() })?;
-        let arrival = if self.join.is_empty() {
-            Arrival::Forming
-        } else {
-            let me = BasicNode::new(found_at);
-            Arrival::Joining(Joining::new(identity.clone(), me, self.join.clone(), self.promote))
-        };
-        let with = Surroundings { raft: raft.clone(), formation: formation.clone(), network, env };
-        let waiting = arrive(arrival, with);
-        let mut admission = Admission::new(identity.clone(), raft.clone());
-        if let Some(condition) = self.condition {
-            let state = state.clone();
-            admission = admission
-                .admit_if(move |id: &u64, node: &BasicNode| condition(&state.read(), *id, &node.addr));
-        }
-        let slot = RaftSlot::new();
-        slot.set(Arc::new(raft.clone()));
-        let max_bytes = usize::try_from(self.config.max_proposal_bytes).unwrap_or(usize::MAX);
-        let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(openraft_network_http::serve(
-            listener,
-            ServerParts {
-                join: Arc::new(admission),
-                identity,
-                raft: slot,
-                formation: formation.clone(),
-                app: self.app_routes.merge(routes::router::<A>(raft.clone(), max_bytes)),
-                limits: ServerLimits::default(),
-            },
-            until(stopped),
-        ));
-        tracing::info!(id = self.id, listen = %address, data = %self.directory.display(), "the node answers");
-        Ok(Node::of(Inner {
-            raft,
-            state,
-            forwarder: Forwarder::new(),
-            write_timeout: Duration::from_millis(self.config.write_timeout_ms),
-            read_timeout: Duration::from_millis(self.config.read_timeout_ms),
-            lease_reads: self.config.lease_reads,
-            address,
-            waiting,
-            stop,
-            server: Mutex::new(Some(server)),
-        }))
-    }
-
-    async fn open(&self) -> Result<Arc<SledStore<NodeTypes<A>>>, StartError> {
-        let (dir, options) = (self.directory.clone(), SledOptions::new(self.id, self.name.clone()));
-        let unusable = |reason: String| StartError::Directory { dir: self.directory.clone(), reason };
-        let opened = tokio::task::spawn_blocking(move || SledStore::open(&dir, options)).await;
-        opened.map_err(|error| unusable(error.to_string()))?.map_err(|error| unusable(error.to_string()))
+        let node = self.start_with(id, async |app: OfApp<A>| {
+            let Store { identity, log, snapshots } = match app.place {
+                Place::Store(store) => store,
+                Place::Directory { dir, options } => open(dir, options).await?,
+            };
+            let state_machine = Box::new(AppMachine::new(app.state, snapshots));
+            Ok(OfParts { identity, log, state_machine })
+        });
+        Ok(Node::of(node.await?, state))
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error is the end of whoever could have said so: a stop as well.
-    let _ = stopped.wait_for(|stop| *stop).await;
+impl<C: NodeTypeConfig> NodeBuilder<C, OfParts<C>> {
+    pub(crate) fn of_parts(
+        identity: Arc<dyn IdentityStore<C>>,
+        log: Arc<dyn RaftLogStorage<C>>,
+        state_machine: Box<dyn RaftStateMachine<C>>,
+    ) -> Self {
+        Self::new(OfParts { identity, log, state_machine })
+    }
+
+    /// Admits to the cluster only whom `condition` admits, given id and address of the node that asks. An error is the
+    /// reason, told to that node, which waits and asks again. Must not block.
+    pub fn admit_if(
+        self,
+        condition: impl Fn(u64, &str) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.condition(condition)
+    }
+
+    /// The application's own HTTP routes, served on the node's port. They are given the node, and hold it: it ends only by
+    /// [`RaftNode::shutdown`] then. Paths that begin with `/raft/` and `/node/` are the node's.
+    pub fn routes(mut self, routes: impl FnOnce(RaftNode<C>) -> Router + Send + 'static) -> Self {
+        self.routes = Some(Box::new(|node| routes(node.clone())));
+        self
+    }
+
+    /// What the application adds to [`NodeStatus`](crate::NodeStatus), as field and value. Must not block.
+    pub fn status_details(
+        mut self,
+        details: impl Fn() -> Map<String, Value> + Send + Sync + 'static,
+    ) -> Self {
+        self.details = Arc::new(details);
+        self
+    }
+
+    /// Starts the node. On return it answers peers and clients; the cluster forms, and a leader is elected, as the other
+    /// nodes come: [`RaftNode::ready`] waits for that, writes and reads wait by themselves.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is left running.
+    pub async fn start(self) -> Result<RaftNode<C>, StartError> {
+        let id = self.machine.identity.identity().replica.node_id;
+        self.start_with(id, async |parts| Ok(parts)).await
+    }
+}
+
+async fn open<A: App>(dir: PathBuf, options: SledOptions<u64>) -> Result<Store<A>, StartError> {
+    let path = dir.clone();
+    let opened = tokio::task::spawn_blocking(move || SledStore::open(&path, options)).await;
+    let unusable = |reason: String| StartError::Directory { dir: dir.clone(), reason };
+    let store = opened.map_err(|error| unusable(error.to_string()))?;
+    let store = store.map_err(|error| unusable(error.to_string()))?;
+    Ok(Store { log: store.log(GROUP), snapshots: Arc::new(store.snapshots(GROUP)), identity: store })
 }

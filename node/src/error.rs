@@ -51,6 +51,12 @@ pub enum WriteError {
         /// Why.
         reason: String,
     },
+    /// Certainly not written, because too much is on its way: try again after a pause, and not at once.
+    #[error("nothing was written: {reason}")]
+    Overloaded {
+        /// Which limit was met, and by what.
+        reason: String,
+    },
     /// Certainly not written, and trying again does not help.
     #[error("nothing was written: {reason}")]
     Refused {
@@ -61,6 +67,13 @@ pub enum WriteError {
     #[error("the outcome is unknown: {reason}")]
     OutcomeUnknown {
         /// What happened.
+        reason: String,
+    },
+    /// Certainly not written: this node is in no cluster and will not come into one by itself. It was removed, its
+    /// [`join`](crate::NodeBuilder::join) was refused, or its directory belongs to another cluster.
+    #[error("nothing was written: this node is no member of its cluster: {reason}")]
+    NoMember {
+        /// Why, and what to do.
         reason: String,
     },
     /// The node has stopped.
@@ -79,6 +92,12 @@ pub enum ReadError {
         /// Why.
         reason: String,
     },
+    /// This node is in no cluster and will not come into one by itself: it has nothing to be compared with.
+    #[error("this node is no member of its cluster: {reason}; Consistency::Stale reads what it has")]
+    NoMember {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// It was to be by lease, and this node's configuration has leases off.
     #[error(
         "a read by lease was asked for, and lease reads are off: where no machine is ever suspended or moved while it \
@@ -86,6 +105,21 @@ pub enum ReadError {
     )]
     LeasesOff,
     /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Fatal),
+}
+
+/// Why a node will never be ready.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadyError {
+    /// It is in no cluster and will not come into one by itself: it was removed, its [`join`](crate::NodeBuilder::join) was
+    /// refused, or its directory belongs to another cluster. It runs on; end it, act, and start it again.
+    #[error("this node is no member of its cluster: {reason}")]
+    NoMember {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It has stopped.
     #[error(transparent)]
     Stopped(#[from] Fatal),
 }

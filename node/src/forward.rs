@@ -8,29 +8,14 @@ use hyper::Request;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use openraft_adapters::Env;
+use openraft_engine::ClusterId;
 use serde::{Deserialize, Serialize};
 
-/// What only a leader carries out.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Order {
-    /// A command of the application, in postcard.
-    Write,
-    /// The removal of a member, its id in postcard. May be repeated.
-    Remove,
-}
+use crate::order::Outcome;
 
-impl Order {
-    /// Where a node takes such orders from its peers.
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Self::Write => "/node/v1/write",
-            Self::Remove => "/node/v1/remove",
-        }
-    }
-}
-
-/// How long the order may take at the leader, in milliseconds.
-pub(crate) const WITHIN_HEADER: &str = "x-within-ms";
+/// Where a node takes orders from its peers.
+pub(crate) const ORDER_PATH: &str = "/node/v1/order";
 
 /// What is waited for beyond the order's own time, so that the leader's answer at its deadline still comes.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -40,61 +25,74 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest reply that is read into memory.
 const MAX_REPLY_BYTES: usize = 64 << 20;
 
-/// The leader's answer.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Forwarded {
-    /// It is carried out; the reply in postcard.
-    Done(Vec<u8>),
-    /// Certainly not proposed; somebody else may take it, or this node later.
-    NotTaken(String),
-    /// Certainly not proposed, and asking again does not help.
-    Refused(String),
-    /// It may yet take effect.
-    Unknown(String),
+/// The most that an [`Address`] takes before its order, in bytes.
+pub(crate) const MAX_ADDRESS_BYTES: usize = 64;
+
+/// Whom an order is for, in postcard before the order itself. Ports find new owners: an order that reaches another
+/// node, or another cluster, must not be carried out there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Address {
+    /// The node.
+    pub(crate) to: u64,
+    /// Its cluster.
+    pub(crate) cluster_id: ClusterId,
+    /// How long the order may take, in milliseconds.
+    pub(crate) within_ms: u64,
 }
 
 /// Connections to peers, kept open between orders.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
     client: Client<HttpConnector, Full<Bytes>>,
+    env: Env,
 }
 
 impl Forwarder {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(env: Env) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), env }
     }
 
-    /// Sends an order, encoded, to the node at `target`, which has `within` for it.
-    pub(crate) async fn send(&self, target: &str, order: Order, body: Bytes, within: Duration) -> Forwarded {
-        let request = Request::post(format!("http://{target}{}", order.path()))
-            .header(WITHIN_HEADER, within.as_millis().to_string())
-            .body(Full::new(body));
+    /// Sends an order, encoded, to the node that listens at `target`.
+    pub(crate) async fn send(&self, target: &str, address: Address, order: &[u8]) -> Outcome {
+        let mut body = postcard::to_stdvec(&address).unwrap_or_default();
+        body.extend_from_slice(order);
+        let request =
+            Request::post(format!("http://{target}{ORDER_PATH}")).body(Full::new(Bytes::from(body)));
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Forwarded::NotTaken(format!("{target} is no address: {error}")),
+            Err(error) => return Outcome::NotTaken(format!("{target} is no address: {error}")),
         };
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| {
-                let words = format!("{target}: {}", innermost(&error));
-                if error.is_connect() { Forwarded::NotTaken(words) } else { Forwarded::Unknown(words) }
+                let cause = innermost(&error);
+                if error.is_connect() {
+                    Outcome::NotTaken(format!("the leader {target} cannot be reached: {cause}"))
+                } else {
+                    Outcome::Unknown(format!("the leader {target} gave no answer: {cause}"))
+                }
             })?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await;
-            let body = body.map_err(|error| Forwarded::Unknown(format!("{target}: {error}")))?.to_bytes();
+            let body = body
+                .map_err(|error| {
+                    Outcome::Unknown(format!("the leader {target} gave no whole answer: {error}"))
+                })?
+                .to_bytes();
             if !status.is_success() {
-                // Whoever answers there does not know this path: it has proposed nothing.
-                return Err(Forwarded::NotTaken(format!("{target} answered {status}")));
+                // Whoever answers there did not take it for an order: nothing is proposed.
+                return Err(Outcome::NotTaken(format!("{target} answered {status} to an order")));
             }
             postcard::from_bytes(&body).map_err(|error| {
-                Forwarded::Unknown(format!("the answer of {target} is not understood: {error}"))
+                Outcome::Unknown(format!("the answer of the leader {target} is not understood: {error}"))
             })
         };
-        match tokio::time::timeout(within + MARGIN, exchange).await {
-            Ok(Ok(answer) | Err(answer)) => answer,
-            Err(_) => Forwarded::Unknown(format!("no answer came from {target} in time")),
+        let within = Duration::from_millis(address.within_ms) + MARGIN;
+        match self.env.timeout(within, exchange).await {
+            Ok(Ok(outcome) | Err(outcome)) => outcome,
+            Err(_) => Outcome::Unknown(format!("no answer came from the leader {target} within {within:?}")),
         }
     }
 }
@@ -106,4 +104,15 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_never_takes_more_than_the_room_it_is_given() {
+        let largest = Address { to: u64::MAX, cluster_id: ClusterId(u128::MAX), within_ms: u64::MAX };
+        assert!(postcard::to_stdvec(&largest).unwrap().len() <= MAX_ADDRESS_BYTES);
+    }
 }

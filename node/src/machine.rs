@@ -1,4 +1,4 @@
-//! `AppMachine`: an [`App`] as the full state machine, with its snapshots in the node's store.
+//! `AppMachine`: an [`App`] as the full state machine, with its snapshots in a store.
 //!
 //! The state lives in memory. What is durable is the log and the current snapshot: a start restores the snapshot, and
 //! the core applies the log behind it anew. Applied index and snapshot are thus one thing, and no crash can part them.
@@ -9,9 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use async_trait::async_trait;
 use openraft_adapters::{
     EntryPayload, EntryRange, LogIdOf, RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotMetaOf,
-    SnapshotSink, StorageError, StoredMembershipOf,
+    SnapshotSink, SnapshotStore, StorageError, StoredMembershipOf,
 };
-use openraft_storage_sled::SledSnapshots;
 
 use crate::pipe;
 use crate::{App, NodeTypes};
@@ -43,12 +42,12 @@ impl<A: App> Shared<A> {
 
 pub(crate) struct AppMachine<A: App> {
     state: Shared<A>,
-    snapshots: SledSnapshots<NodeTypes<A>>,
+    snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>,
     last_applied: Option<LogIdOf<NodeTypes<A>>>,
 }
 
 impl<A: App> AppMachine<A> {
-    pub(crate) fn new(state: Shared<A>, snapshots: SledSnapshots<NodeTypes<A>>) -> Self {
+    pub(crate) fn new(state: Shared<A>, snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>) -> Self {
         Self { state, snapshots, last_applied: None }
     }
 
@@ -172,7 +171,7 @@ impl<A: App> RaftStateMachine<NodeTypes<A>> for AppMachine<A> {
 struct Builder<A: App> {
     view: A,
     meta: SnapshotMetaOf<NodeTypes<A>>,
-    snapshots: SledSnapshots<NodeTypes<A>>,
+    snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>,
 }
 
 #[async_trait]
@@ -184,9 +183,11 @@ impl<A: App> SnapshotBuilder<NodeTypes<A>> for Builder<A> {
             view.snapshot(&mut out)?;
             out.flush()
         });
-        let mut writer = snapshots.writer(meta.clone());
+        let (mut writer, mut offset) = (snapshots.writer(&meta), 0);
         while let Some(chunk) = chunks.recv().await {
-            writer.write(chunk).await?;
+            let length = chunk.len() as u64;
+            writer.write_at(offset, chunk).await?;
+            offset += length;
         }
         let action = || format!("writing snapshot {:?}", meta.snapshot_id);
         let written = writing.await.map_err(|panic| StorageError::new(action(), &panic))?;

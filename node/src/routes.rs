@@ -1,121 +1,71 @@
-//! What a leader carries out for its own application and for its peers: writes, and removals of members.
+//! What a node serves under its own prefix, `/node/`: orders of other nodes, and the admin routes.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::sync::Weak;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::HeaderMap;
-use axum::routing::post;
-use openraft_core::{ChangeMembershipError, Raft, WriteError};
-use openraft_engine::{ChangeRefused, InvalidChange, MembershipChange};
+use axum::routing::{any, post};
 
-use crate::forward::{Forwarded, Order, WITHIN_HEADER};
-use crate::{App, NodeTypes};
+use crate::forward::{Address, MAX_ADDRESS_BYTES, ORDER_PATH};
+use crate::order::{Order, Outcome, carry_out};
+use crate::raft_node::Inner;
+use crate::{NodeTypeConfig, RaftNode, admin};
 
-/// The routes, to be merged with the application's own. Commands of up to `max_bytes` are taken.
-pub(crate) fn router<A: App>(raft: Raft<NodeTypes<A>>, max_bytes: usize) -> Router {
-    Router::new()
-        .route(Order::Write.path(), post(write::<A>))
-        .route(Order::Remove.path(), post(remove::<A>))
-        .layer(DefaultBodyLimit::max(max_bytes))
-        .with_state(raft)
+/// The largest order besides a write: a change of the members.
+const MAX_CHANGE_BYTES: usize = 64 * 1024;
+
+/// What an order takes beside the proposal in it: its kind.
+const ORDER_OVERHEAD_BYTES: usize = 16;
+
+/// The routes, to be merged with the application's own. They do not keep the node alive.
+pub(crate) fn router<C: NodeTypeConfig>(node: &RaftNode<C>) -> Router {
+    let proposal = usize::try_from(node.inner.config.max_proposal_bytes).unwrap_or(usize::MAX);
+    let largest = proposal.saturating_add(ORDER_OVERHEAD_BYTES).max(MAX_CHANGE_BYTES);
+    let orders = Router::new()
+        .route(ORDER_PATH, post(take_order::<C>))
+        .layer(DefaultBodyLimit::max(largest.saturating_add(MAX_ADDRESS_BYTES)))
+        .with_state(node.downgrade());
+    let admin = node.admin_routes().method_not_allowed_fallback(admin::method_not_allowed);
+    Router::new().nest("/node/v1", admin).merge(orders).route("/node/{*unknown}", any(admin::unknown_route))
 }
 
-async fn write<A: App>(State(raft): State<Raft<NodeTypes<A>>>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
-    answer::<A>(&raft, Order::Write, &headers, &body).await
-}
-
-async fn remove<A: App>(State(raft): State<Raft<NodeTypes<A>>>, headers: HeaderMap, body: Bytes) -> Vec<u8> {
-    answer::<A>(&raft, Order::Remove, &headers, &body).await
-}
-
-async fn answer<A: App>(
-    raft: &Raft<NodeTypes<A>>,
-    order: Order,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Vec<u8> {
-    let answer = match within(headers) {
-        None => Forwarded::Refused(format!("the header {WITHIN_HEADER} is missing or no number")),
-        Some(within) => attempt::<A>(raft, order, body, within).await,
+/// Carries out what another node sends, in the belief that this one leads.
+async fn take_order<C: NodeTypeConfig>(State(inner): State<Weak<Inner<C>>>, body: Bytes) -> Vec<u8> {
+    let outcome = match inner.upgrade() {
+        Some(inner) => judge(&inner, &body).await,
+        None => Outcome::NotTaken("the node has ended".to_owned()),
     };
-    postcard::to_stdvec(&answer).unwrap_or_default()
+    postcard::to_stdvec(&outcome).unwrap_or_default()
 }
 
-fn within(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(WITHIN_HEADER)?.to_str().ok()?.parse().ok().map(Duration::from_millis)
-}
-
-/// Carries the order out here, if this node leads.
-pub(crate) async fn attempt<A: App>(
-    raft: &Raft<NodeTypes<A>>,
-    order: Order,
-    body: &[u8],
-    within: Duration,
-) -> Forwarded {
+async fn judge<C: NodeTypeConfig>(inner: &Inner<C>, body: &[u8]) -> Outcome {
     let not_understood = |error: postcard::Error| {
-        Forwarded::Refused(format!(
+        Outcome::Refused(format!(
             "the leader does not understand the command ({error}): do all nodes run the same version of the program?"
         ))
     };
-    match order {
-        Order::Write => match postcard::from_bytes::<A::Command>(body) {
-            Ok(command) => attempt_write::<A>(raft, command, within).await,
-            Err(error) => not_understood(error),
-        },
-        Order::Remove => match postcard::from_bytes::<u64>(body) {
-            Ok(id) => attempt_removal::<A>(raft, id, within).await,
-            Err(error) => not_understood(error),
-        },
-    }
-}
-
-async fn attempt_write<A: App>(
-    raft: &Raft<NodeTypes<A>>,
-    command: A::Command,
-    within: Duration,
-) -> Forwarded {
-    match raft.client_write_within(command, within).await {
-        Ok(done) => match postcard::to_stdvec(&done.reply) {
-            Ok(reply) => Forwarded::Done(reply),
-            Err(error) => {
-                Forwarded::Unknown(format!("the write took effect, but its reply does not encode: {error}"))
-            }
-        },
-        Err(
-            error
-            @ (WriteError::NotLeader(_) | WriteError::NotProposedInTime | WriteError::Overloaded { .. }),
-        ) => Forwarded::NotTaken(error.to_string()),
-        Err(error @ WriteError::TooLarge { .. }) => Forwarded::Refused(error.to_string()),
-        Err(error) => Forwarded::Unknown(error.to_string()),
-    }
-}
-
-async fn attempt_removal<A: App>(raft: &Raft<NodeTypes<A>>, id: u64, within: Duration) -> Forwarded {
-    let change = MembershipChange::RemoveNodes(BTreeSet::from([id]));
-    let begun = Instant::now();
-    let Ok(changed) = tokio::time::timeout(within, raft.change_membership(change)).await else {
-        let waited = begun.elapsed();
-        return Forwarded::Unknown(format!("the removal of node {id} is not finished after {waited:?}"));
+    let (address, order) = match postcard::take_from_bytes::<Address>(body) {
+        Ok(taken) => taken,
+        Err(error) => return not_understood(error),
     };
-    match changed {
-        // It is no member: removed already, perhaps by an earlier attempt.
-        Ok(_)
-        | Err(ChangeMembershipError::Refused(ChangeRefused::Invalid(InvalidChange::UnknownNode {
-            ..
-        }))) => Forwarded::Done(Vec::new()),
-        Err(error @ ChangeMembershipError::Refused(ChangeRefused::LeadershipLost)) => {
-            Forwarded::Unknown(error.to_string())
+    let (me, cluster_id) = (inner.raft.replica().node_id, inner.cluster_id());
+    if address.to != me || Some(address.cluster_id) != cluster_id {
+        let found = match address.to == me {
+            true => format!("node {me} of another cluster"),
+            false => format!("node {me} instead of node {}", address.to),
+        };
+        return Outcome::NotTaken(format!(
+            "at {} there is {found}: check the addresses of the members",
+            inner.address
+        ));
+    }
+    match postcard::from_bytes::<Order<C::D>>(order) {
+        Ok(order) => {
+            let within = Duration::from_millis(address.within_ms);
+            carry_out(&inner.raft, &inner.env, order, within).await
         }
-        Err(
-            error @ (ChangeMembershipError::NotLeader(_)
-            | ChangeMembershipError::Refused(
-                ChangeRefused::InProgress { .. } | ChangeRefused::Transferring { .. },
-            )),
-        ) => Forwarded::NotTaken(error.to_string()),
-        Err(error @ ChangeMembershipError::Refused(_)) => Forwarded::Refused(error.to_string()),
-        Err(error @ ChangeMembershipError::Fatal(_)) => Forwarded::Unknown(error.to_string()),
+        Err(error) => not_understood(error),
     }
 }

@@ -10,8 +10,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use openraft_adapters::{RaftTypeConfig, Snapshot, SnapshotMetaOf, SnapshotSink, StorageError};
+use openraft_adapters::{
+    RaftTypeConfig, Snapshot, SnapshotMetaOf, SnapshotSink, SnapshotStore, StorageError,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::format::{self, Damage};
@@ -212,6 +215,29 @@ impl<C: RaftTypeConfig> SledSnapshots<C> {
             state.next_number - 1
         };
         ChunkWriter::new(self.handle.clone(), self.group, number)
+    }
+}
+
+#[async_trait]
+impl<C: RaftTypeConfig> SnapshotStore<C> for SledSnapshots<C> {
+    fn current(&self) -> Option<Snapshot<C>> {
+        SledSnapshots::current(self)
+    }
+
+    fn writer(&self, meta: &SnapshotMetaOf<C>) -> Box<dyn SnapshotSink> {
+        Box::new(SledSnapshots::writer(self, meta.clone()))
+    }
+
+    fn sink(&self, meta: &SnapshotMetaOf<C>) -> Box<dyn SnapshotSink> {
+        SledSnapshots::sink(self, meta)
+    }
+
+    fn received(&self, meta: &SnapshotMetaOf<C>) -> Option<Snapshot<C>> {
+        SledSnapshots::received(self, meta)
+    }
+
+    async fn install(&self, meta: &SnapshotMetaOf<C>) -> Result<(), StorageError> {
+        SledSnapshots::install(self, meta).await
     }
 }
 

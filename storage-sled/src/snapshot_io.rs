@@ -62,6 +62,23 @@ impl<C: RaftTypeConfig> ChunkWriter<C> {
         Ok(())
     }
 
+    /// As [`write`](Self::write), of what must come at `offset`.
+    async fn write_at(
+        &mut self,
+        what: &str,
+        meta: &SnapshotMetaOf<C>,
+        offset: u64,
+        content: &[u8],
+    ) -> Result<(), StorageError> {
+        if offset != self.len {
+            return Err(StorageError::message(
+                format!("{what} snapshot {:?}", meta.snapshot_id),
+                format!("a chunk for offset {offset} came where {} was next", self.len),
+            ));
+        }
+        self.write(content).await
+    }
+
     async fn chunk_full(&mut self) -> Result<(), StorageError> {
         let key = format::snapshot_chunk(self.group, self.number, self.chunks);
         let value = format::seal(&key, &[&self.rest]);
@@ -143,6 +160,21 @@ impl<C: RaftTypeConfig> SnapshotWriter<C> {
     }
 }
 
+#[async_trait]
+impl<C: RaftTypeConfig> SnapshotSink for SnapshotWriter<C> {
+    async fn write_at(&mut self, offset: u64, chunk: Bytes) -> Result<(), StorageError> {
+        self.chunks.write_at("writing", &self.meta, offset, &chunk).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        SnapshotWriter::finish(*self).await
+    }
+
+    async fn abort(self: Box<Self>) {
+        // Dropping the chunks removes them.
+    }
+}
+
 /// Takes a snapshot that another node sends.
 pub(crate) struct Sink<C: RaftTypeConfig> {
     snapshots: SledSnapshots<C>,
@@ -159,13 +191,7 @@ impl<C: RaftTypeConfig> Sink<C> {
 #[async_trait]
 impl<C: RaftTypeConfig> SnapshotSink for Sink<C> {
     async fn write_at(&mut self, offset: u64, chunk: Bytes) -> Result<(), StorageError> {
-        if offset != self.chunks.len {
-            return Err(StorageError::message(
-                format!("receiving snapshot {:?}", self.meta.snapshot_id),
-                format!("a chunk for offset {offset} came where {} was next", self.chunks.len),
-            ));
-        }
-        self.chunks.write(&chunk).await
+        self.chunks.write_at("receiving", &self.meta, offset, &chunk).await
     }
 
     async fn finish(self: Box<Self>) -> Result<(), StorageError> {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    LogIdOf, RaftTypeConfig, Snapshot, SnapshotMetaOf, SnapshotSink, SnapshotSource, StorageError,
-    StoredMembershipOf,
+    LogIdOf, RaftTypeConfig, Snapshot, SnapshotMetaOf, SnapshotSink, SnapshotSource, SnapshotStore,
+    StorageError, StoredMembershipOf,
 };
 
 /// The current snapshot of one node, and one that was received but not installed. A cheap handle; clones are the same
@@ -86,9 +86,7 @@ impl<C: RaftTypeConfig> MemSnapshots<C> {
         let place = last_log_id.map_or_else(|| "empty".to_owned(), |id| id.to_string());
         let snapshot_id = format!("{place}-{}", kept.built);
         let meta = SnapshotMetaOf::<C> { last_log_id, membership, snapshot_id };
-        if kept.current.as_ref().is_none_or(|current| current.meta.last_log_id <= last_log_id) {
-            kept.current = Some(Arc::new(MemSnapshot { meta: meta.clone(), content: content.into() }));
-        }
+        kept.keep_built(MemSnapshot { meta: meta.clone(), content: content.into() });
         meta
     }
 
@@ -108,6 +106,42 @@ impl<C: RaftTypeConfig> MemSnapshots<C> {
         let mut kept = self.lock();
         kept.received = None;
         kept.current = Some(Arc::new(MemSnapshot { meta: meta.clone(), content }));
+    }
+}
+
+impl<C: RaftTypeConfig> Kept<C> {
+    fn keep_built(&mut self, built: MemSnapshot<C>) {
+        let further = |current: &Arc<MemSnapshot<C>>| current.meta.last_log_id <= built.meta.last_log_id;
+        if self.current.as_ref().is_none_or(further) {
+            self.current = Some(Arc::new(built));
+        }
+    }
+}
+
+#[async_trait]
+impl<C: RaftTypeConfig> SnapshotStore<C> for MemSnapshots<C> {
+    fn current(&self) -> Option<Snapshot<C>> {
+        self.lock().current.as_ref().map(|current| current.to_snapshot())
+    }
+
+    fn writer(&self, meta: &SnapshotMetaOf<C>) -> Box<dyn SnapshotSink> {
+        Box::new(MemSink { built_here: true, ..MemSink::new(meta.clone(), self.clone()) })
+    }
+
+    fn sink(&self, meta: &SnapshotMetaOf<C>) -> Box<dyn SnapshotSink> {
+        Box::new(MemSink::new(meta.clone(), self.clone()))
+    }
+
+    fn received(&self, meta: &SnapshotMetaOf<C>) -> Option<Snapshot<C>> {
+        self.lock().received.as_ref().filter(|received| received.meta == *meta).map(MemSnapshot::to_snapshot)
+    }
+
+    async fn install(&self, meta: &SnapshotMetaOf<C>) -> Result<(), StorageError> {
+        if self.current_meta().as_ref() != Some(meta) {
+            let content = MemSnapshots::received(self, meta)?;
+            MemSnapshots::install(self, meta, content);
+        }
+        Ok(())
     }
 }
 
@@ -131,11 +165,13 @@ pub(super) struct MemSink<C: RaftTypeConfig> {
     meta: SnapshotMetaOf<C>,
     content: Vec<u8>,
     snapshots: MemSnapshots<C>,
+    /// Whether it is a snapshot of the own state, rather than one that is received.
+    built_here: bool,
 }
 
 impl<C: RaftTypeConfig> MemSink<C> {
     pub(super) fn new(meta: SnapshotMetaOf<C>, snapshots: MemSnapshots<C>) -> Self {
-        Self { meta, content: Vec::new(), snapshots }
+        Self { meta, content: Vec::new(), snapshots, built_here: false }
     }
 }
 
@@ -153,8 +189,12 @@ impl<C: RaftTypeConfig> SnapshotSink for MemSink<C> {
     }
 
     async fn finish(self: Box<Self>) -> Result<(), StorageError> {
-        let content = self.content.into();
-        self.snapshots.lock().received = Some(MemSnapshot { meta: self.meta, content });
+        let snapshot = MemSnapshot { meta: self.meta, content: self.content.into() };
+        let mut kept = self.snapshots.lock();
+        match self.built_here {
+            true => kept.keep_built(snapshot),
+            false => kept.received = Some(snapshot),
+        }
         Ok(())
     }
 

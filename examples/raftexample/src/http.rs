@@ -23,7 +23,10 @@ impl IntoResponse for Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         let status = match &error {
-            WriteError::NotWritten { .. } | WriteError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+            WriteError::NotWritten { .. }
+            | WriteError::Overloaded { .. }
+            | WriteError::NoMember { .. }
+            | WriteError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
             WriteError::Refused { .. } => StatusCode::CONFLICT,
             WriteError::OutcomeUnknown { .. } => StatusCode::GATEWAY_TIMEOUT,
         };
