@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use openraft_tests::planted::check::{self, CHECKS, Check, Verdict};
+use openraft_tests::planted::check::{self, CHECKS, Check, Executables, Verdict};
 use openraft_tests::planted::defect::{self, Defect, Kind};
 use openraft_tests::planted::report::{PAGE, Results, cell};
 use openraft_tests::planted::scratch::Scratch;
+use openraft_tests::planted::twins::{Woven, weave};
 
 /// Plants known defects one at a time and prints which checks notice them.
 #[derive(Parser)]
@@ -43,7 +44,9 @@ struct Run<'a> {
     first: bool,
     resume: bool,
     write: bool,
+    woven: Woven,
     scratch: Scratch,
+    built: Executables,
     results: Results,
 }
 
@@ -66,23 +69,26 @@ fn main() -> ExitCode {
 fn plant(root: &Path, arguments: &Arguments) -> Result<usize, String> {
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
     let kinds = defect::load(&root)?;
-    let wanted = wanted_defects(&kinds, &arguments.only)?;
+    let mut wanted = wanted_defects(&kinds, &arguments.only)?;
     let checks = wanted_checks(&arguments.checks)?;
     if arguments.list {
         list(&kinds);
         return Ok(0);
     }
-    // All of them before the first is built: that one does not apply should not be found out hours later.
-    for defect in &wanted {
-        defect.changed_files(&root)?;
-    }
+    // All of them, whichever are wanted: so nothing is built anew when others are.
+    let woven = weave(&root, kinds.iter().flat_map(|kind| &kind.defects))?;
     let directory = arguments.scratch.clone().unwrap_or_else(|| root.join("target/planted"));
-    let scratch =
-        Scratch::copy(&root, &directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let scratch = Scratch::copy(&root, &woven.files, &directory)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    let built = check::build(&scratch, &checks)
+        .map_err(|error| format!("with the twins of all defects, it does not compile:\n{error}"))?;
     let results = Results::open(&root)?;
     let Arguments { first, resume, write, .. } = *arguments;
-    let mut run = Run { root: &root, kinds: &kinds, checks, first, resume, write, scratch, results };
+    let mut run =
+        Run { root: &root, kinds: &kinds, checks, first, resume, write, woven, scratch, built, results };
     run.unchanged()?;
+    // Those that are built alone come last: they leave other programs behind.
+    wanted.sort_by_key(|defect| !run.woven.numbers.contains_key(&defect.name));
     let mut survivors = 0;
     for (number, defect) in wanted.iter().enumerate() {
         println!("{}/{} {}", number + 1, wanted.len(), defect.name);
@@ -110,8 +116,12 @@ impl Run<'_> {
 
     /// Plants a defect and runs the checks. Returns whether it was noticed.
     fn with(&mut self, defect: &Defect) -> Result<bool, String> {
-        let scratch = self.scratch.clone();
-        let verdicts = scratch.with(defect, || self.ask(Some(defect)))??;
+        let verdicts = if self.woven.numbers.contains_key(&defect.name) {
+            self.ask(Some(defect))?
+        } else {
+            let scratch = self.scratch.clone();
+            scratch.with(defect, || self.ask_alone(defect))??
+        };
         let caught = verdicts.iter().any(Verdict::is_caught);
         if !caught {
             println!("    SURVIVES: {}", defect.why);
@@ -119,36 +129,40 @@ impl Run<'_> {
         Ok(caught)
     }
 
-    /// Builds and runs the checks that are to be asked.
-    fn ask(&mut self, defect: Option<&Defect>) -> Result<Vec<Verdict>, String> {
-        let (mut verdicts, mut asked) = (Vec::new(), Vec::new());
-        for check in self.checks.clone() {
-            match self.results.get(defect, check.name).filter(|_| self.resume) {
-                Some(known) => verdicts.push(known.clone()),
-                None => asked.push(check),
-            }
+    /// The defect stands in the files: builds them, and runs the checks.
+    fn ask_alone(&mut self, defect: &Defect) -> Result<Vec<Verdict>, String> {
+        let known = |check: &&Check| self.results.get(Some(defect), check.name).is_some();
+        if self.resume && self.checks.iter().all(known) {
+            return self.ask(Some(defect));
         }
-        // One after the other is slower in all, and faster to the first.
-        let at_once = if self.first && defect.is_some() { 1 } else { asked.len().max(1) };
-        for checks in asked.chunks(at_once) {
+        self.built = check::build(&self.scratch, &self.checks).map_err(|error| {
+            let name = &defect.name;
+            format!(
+                "with {name} planted, it does not compile, which is no defect of the kind meant:\n{error}"
+            )
+        })?;
+        self.ask(Some(defect))
+    }
+
+    /// Runs the checks that are to be asked.
+    fn ask(&mut self, defect: Option<&Defect>) -> Result<Vec<Verdict>, String> {
+        let in_force = defect.and_then(|defect| self.woven.numbers.get(&defect.name).copied());
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        for check in self.checks.clone() {
             if self.first && verdicts.iter().any(Verdict::is_caught) {
                 break;
             }
-            let executables = check::build(&self.scratch, checks).map_err(|error| {
-                let name = defect.map_or("nothing", |defect| &defect.name);
-                format!(
-                    "with {name} planted, it does not compile, which is no defect of the kind meant:\n{error}"
-                )
-            })?;
-            for check in checks {
-                let verdict = check.run(&executables)?;
-                println!("    {:<12} {}", check.name, told(&verdict));
-                self.results.put(defect, check.name, verdict.clone());
-                verdicts.push(verdict);
-            }
-            if self.write {
-                self.results.keep(self.root, self.kinds)?;
-            }
+            let known = self.results.get(defect, check.name).filter(|_| self.resume).cloned();
+            let verdict = match known {
+                Some(known) => known,
+                None => check.run(&self.built, in_force)?,
+            };
+            println!("    {:<12} {}", check.name, told(&verdict));
+            self.results.put(defect, check.name, verdict.clone());
+            verdicts.push(verdict);
+        }
+        if self.write {
+            self.results.keep(self.root, self.kinds)?;
         }
         Ok(verdicts)
     }

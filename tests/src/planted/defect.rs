@@ -123,7 +123,7 @@ pub fn load(root: &Path) -> Result<Vec<Kind>, String> {
     Ok(kinds)
 }
 
-fn read(path: &Path) -> Result<String, String> {
+pub(super) fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 

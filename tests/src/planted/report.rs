@@ -171,15 +171,15 @@ pub fn cell(verdict: &Verdict) -> String {
 const HEAD: &str = "\
 # Planted defects
 
-Small changes that are known to be bad, planted one at a time into a copy of the workspace, and which checks notice
-them. `cargo run -p openraft-tests --bin planted -- --write` builds and runs all of it and writes this page; it takes
-hours, and is no part of the ordinary checks. What is planted stands in `tests/planted`; that every change still applies
-is an ordinary test (`tests/tests/planted.rs`).
+Small changes that are known to be bad, put in force one at a time in a copy of the workspace, and which checks notice
+them. `cargo run -p openraft-tests --bin planted -- --write` asks every check about every defect and writes this page;
+it is no part of the ordinary checks. What is planted stands in `tests/planted`; that every change still applies is an
+ordinary test (`tests/tests/planted.rs`). All are compiled at once, each in a twin of the function that it changes
+(`tests/src/planted/twins.rs`).
 
-A number is the seconds from the start of a check until its failure showed, building apart, on a machine that had other
-work as well; `-`: the check passes, and does not notice; \"hangs\": it did not end within its limit, which nobody would
-overlook; \"gave up\": the search was ended before it had searched everything, which counts as not noticed. Every check is
-asked about every defect, whether another one has noticed it or not.
+A number is the seconds from the start of a check until its failure showed, on a machine that had other work as well;
+`-`: the check passes, and does not notice; \"hangs\": it did not end within its limit, which nobody would overlook;
+\"gave up\": a search was ended before it had searched everything, which counts as not noticed.
 
 | check | what it runs | seconds with nothing planted | notices | notices alone |
 |---|---|---|---|---|

@@ -1,4 +1,4 @@
-//! The copy of the workspace in which defects are planted.
+//! The copy of the workspace in which defects are planted, and planting one by changing its files.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,14 +16,15 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// The copy below `directory`, brought to what stands in the workspace at `root`. A file that is the same already is
-    /// left alone, so that nothing is built again for it.
+    /// The copy below `directory`, brought to what stands in the workspace at `root`, but for the files that are `other`
+    /// than there. A file that is the same already is left alone, so that nothing is built again for it.
     ///
     /// # Errors
     /// If a file cannot be read or written.
-    pub fn copy(root: &Path, directory: &Path) -> io::Result<Self> {
+    pub fn copy(root: &Path, other: &BTreeMap<String, String>, directory: &Path) -> io::Result<Self> {
         let scratch = Self { workspace: directory.join("workspace"), target: directory.join("target") };
-        bring_over(root, &scratch.workspace)?;
+        let other = other.iter().map(|(file, text)| (root.join(file), text.as_bytes())).collect();
+        bring_over(root, &other, &scratch.workspace)?;
         Ok(scratch)
     }
 
@@ -61,8 +62,8 @@ fn is_source(name: &str) -> bool {
     name != "target" && !name.starts_with('.')
 }
 
-/// Makes `to` what `from` is.
-fn bring_over(from: &Path, to: &Path) -> io::Result<()> {
+/// Makes `to` what `from` is, but for the files of it that are `other`.
+fn bring_over(from: &Path, other: &BTreeMap<PathBuf, &[u8]>, to: &Path) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     let (wanted, held) = (names(from)?, names(to)?);
     for name in held.iter().filter(|name| !wanted.contains(name)) {
@@ -72,10 +73,13 @@ fn bring_over(from: &Path, to: &Path) -> io::Result<()> {
     for name in wanted {
         let (from, to) = (from.join(&name), to.join(&name));
         if from.is_dir() {
-            bring_over(&from, &to)?;
+            bring_over(&from, other, &to)?;
             continue;
         }
-        let text = std::fs::read(&from)?;
+        let text = match other.get(&from) {
+            Some(text) => text.to_vec(),
+            None => std::fs::read(&from)?,
+        };
         if std::fs::read(&to).ok().as_ref() != Some(&text) {
             std::fs::write(&to, text)?;
         }
