@@ -196,3 +196,88 @@ impl<A: App> SnapshotBuilder<NodeTypes<A>> for Builder<A> {
         Ok(meta)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft_adapters::Entry;
+    use openraft_adapters::memory::MemSnapshots;
+    use openraft_engine::LogId;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    /// What was said, and at which log index.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Minutes(Vec<(u64, String)>);
+
+    impl App for Minutes {
+        type Command = String;
+        type Reply = usize;
+        type Query = ();
+        type Answer = ();
+
+        fn apply(&mut self, log_id: LogId<u64>, said: &String) -> usize {
+            self.0.push((log_id.index, said.clone()));
+            self.0.len()
+        }
+
+        fn query(&self, (): ()) {}
+    }
+
+    type Snapshots = MemSnapshots<NodeTypes<Minutes>>;
+
+    fn machine(snapshots: &Snapshots) -> (AppMachine<Minutes>, Shared<Minutes>) {
+        let state = Shared::new();
+        (AppMachine::new(state.clone(), Arc::new(snapshots.clone())), state)
+    }
+
+    fn said(indexes: std::ops::Range<u64>) -> EntryRange<NodeTypes<Minutes>> {
+        let entry = |index| {
+            let words = format!("{index} {}", "x".repeat(50_000));
+            Entry::new(LogId::new(1, 1, index), EntryPayload::Normal(words))
+        };
+        EntryRange::from_entries(indexes.map(entry).collect())
+    }
+
+    #[tokio::test]
+    async fn a_state_is_restored_from_its_snapshot_and_not_from_what_was_applied_after_it() {
+        let snapshots = Snapshots::new();
+        let (mut first, state) = machine(&snapshots);
+        assert_eq!(first.last_applied().await.unwrap(), None);
+        assert_eq!(first.apply(said(0..20)).await.unwrap().len(), 20);
+        let builder = first.snapshot_builder(StoredMembershipOf::<NodeTypes<Minutes>>::default()).await;
+        let at_snapshot = state.read().clone();
+        first.apply(said(20..21)).await.unwrap();
+        let meta = builder.unwrap().build().await.unwrap();
+        assert_eq!(meta.last_log_id, Some(LogId::new(1, 1, 19)));
+
+        let (mut second, state) = machine(&snapshots);
+        assert_eq!(second.last_applied().await.unwrap(), meta.last_log_id);
+        assert_eq!(*state.read(), at_snapshot);
+    }
+
+    #[tokio::test]
+    async fn an_installed_snapshot_replaces_the_whole_state_and_one_that_does_not_restore_leaves_it() {
+        let (mut leader, led) = machine(&Snapshots::new());
+        leader.apply(said(0..3)).await.unwrap();
+        let builder = leader.snapshot_builder(StoredMembershipOf::<NodeTypes<Minutes>>::default()).await;
+        let meta = builder.unwrap().build().await.unwrap();
+        let source = leader.current_snapshot().await.unwrap().unwrap().source;
+        let content = source.read_at(0, usize::MAX).await.unwrap();
+
+        let (mut follower, state) = machine(&Snapshots::new());
+        follower.apply(said(0..1)).await.unwrap();
+        let (before, led) = (state.read().clone(), led.read().clone());
+        for (content, expected) in [(content.slice(..1_000), &before), (content, &led)] {
+            let mut sink = follower.snapshot_sink(&meta).await.unwrap();
+            sink.write_at(0, content).await.unwrap();
+            sink.finish().await.unwrap();
+            let installed = follower.install_snapshot(&meta).await;
+            assert_eq!(installed.is_ok(), *expected != before);
+            assert_eq!(*state.read(), *expected);
+        }
+        // Again, as after a lost reply.
+        follower.install_snapshot(&meta).await.unwrap();
+        assert_eq!(*state.read(), led);
+    }
+}

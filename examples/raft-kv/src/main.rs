@@ -4,8 +4,8 @@
 //!
 //! - [`cli`], [`exit`]: the command line, and how the program ends.
 //! - [`cluster_list`], [`limits`], [`wire`], [`http`], [`table`]: what server and client share.
-//! - [`state`], [`machine`], [`snapshot_format`]: the replicated map, its state machine, its snapshots.
-//! - [`serve`]: starts a node; [`node`]: the node as its handlers see it; [`api`]: its HTTP interface.
+//! - [`state`], [`snapshot_format`]: the replicated map, and its snapshots.
+//! - [`serve`]: starts a node of `openraft-node`; [`api`]: its HTTP interface.
 //! - [`client`]: put, cas, get, delete, status, member, snapshot, transfer-leader, import, export.
 //! - [`demo`]: three nodes on one machine; [`signals`]: what ends it, and `serve`.
 
@@ -20,8 +20,6 @@ mod demo;
 mod exit;
 mod http;
 mod limits;
-mod machine;
-mod node;
 mod serve;
 mod signals;
 mod snapshot_format;

@@ -1,6 +1,8 @@
-//! What a snapshot of the state looks like: a version, the number of keys, then one record for each key in order.
+//! What a snapshot of the state looks like: a version, the last log index, the number of keys, then one record for each
+//! key in order.
 //! Checksums and length are the store's business; this format says only what the bytes mean.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{KvState, Versioned};
 
-const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 1 + 8;
-/// About how much is written at a time.
+const VERSION: u8 = 2;
+/// Version, applied index (the largest: none), number of keys.
+const HEADER_BYTES: usize = 1 + 8 + 8;
+const NOTHING_APPLIED: u64 = u64::MAX;
+/// About how much is written and read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// One key. On disk a length of four bytes (little-endian) precedes it.
@@ -57,6 +61,7 @@ impl Iterator for Chunks {
         let mut out = Vec::new();
         if std::mem::take(&mut self.header_due) {
             out.push(VERSION);
+            out.extend_from_slice(&self.view.applied_index().unwrap_or(NOTHING_APPLIED).to_le_bytes());
             out.extend_from_slice(&(self.view.len() as u64).to_le_bytes());
         }
         let mut last = None;
@@ -79,9 +84,20 @@ impl Iterator for Chunks {
     }
 }
 
+/// The state that was written.
+pub(crate) fn restore(input: &mut dyn Read) -> io::Result<KvState> {
+    let (mut restorer, mut piece) = (Restorer::default(), vec![0; CHUNK_BYTES]);
+    loop {
+        match input.read(&mut piece)? {
+            0 => return restorer.finish().map_err(io::Error::other),
+            count => restorer.push(&piece[..count]).map_err(io::Error::other)?,
+        }
+    }
+}
+
 /// Takes a snapshot's content in pieces of any size and becomes the state.
 #[derive(Default)]
-pub(crate) struct Restorer {
+struct Restorer {
     state: KvState,
     expected: Option<u64>,
     /// What has come and is not yet a whole record.
@@ -90,16 +106,22 @@ pub(crate) struct Restorer {
 
 impl Restorer {
     /// Takes the next piece.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), FormatError> {
+    fn push(&mut self, piece: &[u8]) -> Result<(), FormatError> {
         self.pending.extend_from_slice(piece);
         let mut rest = self.pending.as_slice();
         if self.expected.is_none() {
             let Some((header, tail)) = rest.split_first_chunk::<HEADER_BYTES>() else { return Ok(()) };
-            let [version, count @ ..] = *header;
+            let (version, numbers) = (header[0], &header[1..]);
             if version != VERSION {
                 return Err(FormatError::Version(version));
             }
-            self.expected = Some(u64::from_le_bytes(count));
+            let mut numbers = numbers.chunks_exact(8).map(|bytes| {
+                u64::from_le_bytes(bytes.try_into().expect("chunks of eight bytes are eight bytes"))
+            });
+            if let Some(index) = numbers.next().filter(|index| *index != NOTHING_APPLIED) {
+                self.state.advance(index);
+            }
+            self.expected = numbers.next();
             rest = tail;
         }
         while let Some((length, tail)) = rest.split_first_chunk::<4>() {
@@ -117,8 +139,8 @@ impl Restorer {
         Ok(())
     }
 
-    /// All has come: the state as of `applied_index`.
-    pub(crate) fn finish(self, applied_index: Option<u64>) -> Result<KvState, FormatError> {
+    /// All has come.
+    fn finish(self) -> Result<KvState, FormatError> {
         let Some(expected) = self.expected else { return Err(FormatError::Truncated) };
         if !self.pending.is_empty() {
             return Err(FormatError::Truncated);
@@ -127,11 +149,7 @@ impl Restorer {
         if found != expected {
             return Err(FormatError::Count { expected, found });
         }
-        let mut state = self.state;
-        if let Some(index) = applied_index {
-            state.advance(index);
-        }
-        Ok(state)
+        Ok(self.state)
     }
 }
 
@@ -149,12 +167,12 @@ mod tests {
         state
     }
 
-    fn restore(content: &[u8], piece: usize, applied: u64) -> Result<KvState, FormatError> {
+    fn restore_by(content: &[u8], piece: usize) -> Result<KvState, FormatError> {
         let mut restorer = Restorer::default();
         for piece in content.chunks(piece) {
             restorer.push(piece)?;
         }
-        restorer.finish(Some(applied))
+        restorer.finish()
     }
 
     #[test]
@@ -162,11 +180,8 @@ mod tests {
         for (keys, value_bytes, piece) in [(0, 0, 1), (3, 0, 1), (3, 5, 7), (40, 100_000, 65_536)] {
             let state = state(keys, value_bytes);
             let content: Vec<u8> = Chunks::new(state.clone()).flatten().collect();
-            let restored = restore(&content, piece, keys).unwrap();
-            assert!(
-                restored.next_after(None).eq(state.next_after(None)),
-                "{keys} keys of {value_bytes} bytes"
-            );
+            assert_eq!(restore_by(&content, piece).unwrap(), state, "{keys} keys of {value_bytes} bytes");
+            assert_eq!(restore(&mut &content[..]).unwrap(), state);
         }
     }
 
@@ -178,15 +193,15 @@ mod tests {
     #[test]
     fn content_that_is_cut_or_of_another_version_is_refused() {
         let content: Vec<u8> = Chunks::new(state(3, 5)).flatten().collect();
-        assert_eq!(restore(&content[..5], 5, 3).unwrap_err(), FormatError::Truncated);
-        assert_eq!(restore(&content[..content.len() - 1], 5, 3).unwrap_err(), FormatError::Truncated);
+        assert_eq!(restore_by(&content[..5], 5).unwrap_err(), FormatError::Truncated);
+        assert_eq!(restore_by(&content[..content.len() - 1], 5).unwrap_err(), FormatError::Truncated);
         let one_less = content.len() - (content.len() - HEADER_BYTES) / 3;
         assert_eq!(
-            restore(&content[..one_less], 5, 3).unwrap_err(),
+            restore_by(&content[..one_less], 5).unwrap_err(),
             FormatError::Count { expected: 3, found: 2 }
         );
         let mut newer = content.clone();
-        newer[0] = 2;
-        assert_eq!(restore(&newer, 5, 3).unwrap_err(), FormatError::Version(2));
+        newer[0] = VERSION + 1;
+        assert_eq!(restore_by(&newer, 5).unwrap_err(), FormatError::Version(VERSION + 1));
     }
 }

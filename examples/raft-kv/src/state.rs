@@ -1,16 +1,14 @@
 //! The replicated state: a map from keys to values, and the commands that change it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft_adapters::declare_raft_types;
+use openraft_node::{App, LogId};
 use serde::{Deserialize, Serialize};
 
-declare_raft_types!(
-    /// The types of this application: node ids are `u64`, and of a node its address is known.
-    pub(crate) Types: D = Command, R = Reply
-);
+use crate::snapshot_format::{Chunks, restore};
 
 /// What is proposed. Stored in the log, so variants are only ever added at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +24,7 @@ pub(crate) enum Command {
 }
 
 /// What the state machine answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// It was done; `existed`: the key was there before.
     Done { existed: bool },
@@ -38,7 +36,7 @@ pub(crate) enum Reply {
 pub(crate) const NO_VERSION: u64 = 0;
 
 /// A value and its version: the index of the log entry that wrote it, the same on every node, and never the same twice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Versioned {
     pub(crate) value: Bytes,
     pub(crate) version: u64,
@@ -46,11 +44,35 @@ pub(crate) struct Versioned {
 
 /// The keys and values. A clone shares them and copies only the map, so that a snapshot or an export can be written
 /// from it while entries are applied to the original.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KvState {
     entries: BTreeMap<Arc<str>, Versioned>,
-    /// The index of the last entry whose effect is in here.
+    /// The index of the last command whose effect is in here.
     applied_index: Option<u64>,
+}
+
+impl App for KvState {
+    type Command = Command;
+    type Reply = Reply;
+    /// A key.
+    type Query = String;
+    type Answer = Option<Versioned>;
+
+    fn apply(&mut self, log_id: LogId<u64>, command: &Command) -> Reply {
+        KvState::apply(self, log_id.index, command)
+    }
+
+    fn query(&self, key: String) -> Option<Versioned> {
+        self.get(&key).cloned()
+    }
+
+    fn snapshot(&self, out: &mut dyn Write) -> io::Result<()> {
+        Chunks::new(self.clone()).try_for_each(|chunk| out.write_all(&chunk))
+    }
+
+    fn restore(input: &mut dyn Read) -> io::Result<Self> {
+        restore(input)
+    }
 }
 
 impl KvState {
@@ -87,7 +109,7 @@ impl KvState {
         }
     }
 
-    /// Notes that the entry at `index`, which changes no key, is applied.
+    /// Notes that the command of the entry at `index` is applied.
     pub(crate) fn advance(&mut self, index: u64) {
         debug_assert!(self.applied_index.is_none_or(|applied| index > applied), "entries come in order");
         self.applied_index = Some(index);
@@ -108,7 +130,7 @@ impl KvState {
         self.entries.len()
     }
 
-    /// The index of the last entry applied.
+    /// The index of the last command applied.
     pub(crate) fn applied_index(&self) -> Option<u64> {
         self.applied_index
     }
@@ -118,28 +140,6 @@ impl KvState {
         use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.entries.range::<str, _>((from, Bound::Unbounded))
-    }
-}
-
-/// The state as the state machine, which writes it, and the HTTP handlers, which read it, share it. Locks are held for
-/// one look-up, one batch of entries, or one clone of the map, and never across an await.
-#[derive(Clone, Default)]
-pub(crate) struct SharedState(Arc<RwLock<KvState>>);
-
-impl SharedState {
-    /// For reading.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, KvState> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For writing; only the state machine does.
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, KvState> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The state as it is now.
-    pub(crate) fn view(&self) -> KvState {
-        self.read().clone()
     }
 }
 
@@ -193,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_view_does_not_see_what_is_applied_later() {
-        let shared = SharedState::default();
-        shared.write().apply(1, &put("a", "x"));
-        let view = shared.view();
-        shared.write().apply(2, &put("a", "y"));
+        let mut state = KvState::default();
+        state.apply(1, &put("a", "x"));
+        let view = state.clone();
+        state.apply(2, &put("a", "y"));
         assert_eq!(&view.get("a").unwrap().value[..], b"x");
     }
 

@@ -1,6 +1,7 @@
 //! What server and client say to each other: paths, headers and JSON bodies, written once for both sides.
 
 use clap::ValueEnum;
+pub(crate) use openraft_node::{MembersAnswer, NodeStatus, SnapshotAnswer, TransferAnswer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub(crate) const SNAPSHOT_PATH: &str = "/v1/snapshot";
 pub(crate) const NO_FORWARD_HEADER: &str = "x-raft-kv-no-forward";
 /// The version of the value: the log index of the entry that wrote it.
 pub(crate) const VERSION_HEADER: &str = "x-raft-kv-version";
-/// The log index up to which the answering node had applied the log.
+/// The log index of the last write in what the answering node exports.
 pub(crate) const APPLIED_INDEX_HEADER: &str = "x-raft-kv-applied-index";
 
 /// Letters, digits and these stay as they are in a path.
@@ -44,13 +45,13 @@ pub(crate) fn key_path_if(key: &str, if_version: Option<u64>) -> String {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Consistency {
-    /// It sees every write that was acknowledged before it began; the leader answers.
+    /// It sees every write that was acknowledged before it began. The client asks the leader.
     #[default]
     Linearizable,
     /// The same, without a round of messages while the followers' promises to the leader stand: trusts clocks, and is
     /// `linearizable` unless the leader runs with --lease-reads.
     Lease,
-    /// The same, but whichever node is asked answers, after asking the leader how far it must be.
+    /// The same, but the client asks any node, which asks the leader how far it must be.
     Follower,
     /// It sees what the node that is asked has applied, which may be old.
     Stale,
@@ -86,7 +87,7 @@ pub(crate) enum ErrorCode {
     ValueTooLarge,
     /// The query string is not understood.
     BadQuery,
-    /// The request's body could not be read.
+    /// The request's body could not be read, or not be understood by the leader.
     BadBody,
     /// This node does not lead and was asked not to forward. Nothing was proposed.
     NotLeader,
@@ -135,99 +136,6 @@ pub(crate) struct WriteAnswer {
     pub(crate) log_index: u64,
     /// Whether the key had a value before.
     pub(crate) existed: bool,
-}
-
-/// The answer when leadership was handed over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TransferAnswer {
-    /// Who led before.
-    pub(crate) from: u64,
-}
-
-/// The answer when the members are as was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MembersAnswer {
-    /// The index of the log entry that states them; `null` if there was nothing to change.
-    pub(crate) log_index: Option<u64>,
-}
-
-/// The answer to the order to take a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SnapshotAnswer {
-    /// The node that was asked.
-    pub(crate) node: u64,
-    /// Whether one is being made now.
-    pub(crate) ordered: bool,
-    /// What the node says of it, in a sentence.
-    pub(crate) message: String,
-    /// The last entry applied.
-    pub(crate) applied_index: Option<u64>,
-    /// The last entry that the snapshot covers which the node has already.
-    pub(crate) snapshot_index: Option<u64>,
-}
-
-/// The answer of `/healthz` and of a ready `/readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HealthAnswer {
-    /// `ok` or `ready`.
-    pub(crate) status: String,
-}
-
-/// A node's own view of itself and its cluster. Every index says which of accepted, flushed, committed and applied it
-/// is; `null` is "before the first entry".
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NodeStatus {
-    pub(crate) id: u64,
-    pub(crate) pid: u32,
-    pub(crate) version: String,
-    /// Where peers and clients reach the node.
-    pub(crate) address: String,
-    /// `starting`, `forming`, `joining`, `learner`, `follower`, `candidate`, `leader` or `stopped`.
-    pub(crate) role: String,
-    pub(crate) term: u64,
-    pub(crate) leader: Option<u64>,
-    pub(crate) leader_address: Option<String>,
-    /// The last entry accepted, flushed or not.
-    pub(crate) last_log_index: Option<u64>,
-    /// The last entry durable on this node.
-    pub(crate) flushed_index: Option<u64>,
-    pub(crate) committed_index: Option<u64>,
-    pub(crate) applied_index: Option<u64>,
-    pub(crate) snapshot_index: Option<u64>,
-    pub(crate) purged_index: Option<u64>,
-    pub(crate) members: Vec<MemberStatus>,
-    /// The cluster's name.
-    pub(crate) cluster: String,
-    /// The cluster's id, once it is formed.
-    pub(crate) cluster_id: Option<String>,
-    pub(crate) store_id: String,
-    pub(crate) keys: u64,
-    pub(crate) memory_budget_bytes: u64,
-    pub(crate) memory_held_bytes: u64,
-    /// What sled may cache, beside the budget.
-    pub(crate) cache_bytes: u64,
-    pub(crate) uptime_s: u64,
-    /// What the node waits for, in sentences; empty when it serves.
-    pub(crate) waiting_for: Vec<String>,
-}
-
-/// One member of the cluster, or one listed node while it forms.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MemberStatus {
-    pub(crate) id: u64,
-    pub(crate) address: String,
-    pub(crate) voter: bool,
-    /// Whether a node that does not vote becomes a voter by itself once it has caught up.
-    #[serde(default)]
-    pub(crate) promote: bool,
-    /// The store that counts for this node, once the cluster is formed.
-    pub(crate) store_id: Option<String>,
-    /// What is known to be durable there; only the leader knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) matched_index: Option<u64>,
-    /// Whether it answers; only the leader knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reachable: Option<bool>,
 }
 
 #[cfg(test)]

@@ -9,26 +9,24 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
+use openraft_node::Node;
 
 use crate::client::lines;
-use crate::node::Node;
 use crate::state::KvState;
-use crate::wire::{APPLIED_INDEX_HEADER, Consistency};
+use crate::wire::APPLIED_INDEX_HEADER;
 
 use super::ReadQuery;
+use super::answers::make_fresh;
 use super::errors::ApiError;
-use super::reads::catch_up;
 
 /// About how much text is made at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The state of *this* node, unlike a get, which any node may answer: after it has applied all that the leader had
 /// committed when the request came.
-pub(super) async fn export(State(node): State<Arc<Node>>, uri: Uri) -> Result<Response, ApiError> {
-    if ReadQuery::of(&uri)? != Consistency::Stale {
-        catch_up(&node).await?;
-    }
-    let view = node.state.view();
+pub(super) async fn export(State(node): State<Node<KvState>>, uri: Uri) -> Result<Response, ApiError> {
+    make_fresh(&node, ReadQuery::of(&uri)?).await?;
+    let view = node.peek(KvState::clone);
     let headers = [
         (header::CONTENT_TYPE.as_str(), HeaderValue::from_static("text/plain; charset=utf-8")),
         (APPLIED_INDEX_HEADER, HeaderValue::from(view.applied_index().unwrap_or_default())),

@@ -2,53 +2,61 @@
 //!
 //! # Layout
 //!
-//! - `errors`: every error as JSON with its status.
-//! - `leader`: how a request that needs the leader gets there, whichever node received it.
-//! - `kv`: put, get, delete; `export`: everything; `reads`: what makes a read linearizable.
-//! - `status`: what the node says of itself; `members`: who is in the cluster; `transfer`: another leader; `snapshot`: a
-//!   snapshot now.
+//! - `errors`: every error as JSON with its status; `answers`: which of them the node's own are.
+//! - `kv`: put, get, delete; `export`: everything.
+//! - Status, members, transfer of leadership and snapshots are the node's admin routes, here under `/v1` as well.
 
+mod answers;
 mod errors;
 mod export;
 mod kv;
-mod leader;
-mod members;
-mod reads;
-mod snapshot;
-mod status;
-mod transfer;
 
-use std::sync::Arc;
-
-use axum::Router;
+use axum::extract::State;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post, put};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Json, Router};
+use openraft_node::{HealthAnswer, Node};
 use serde::Deserialize;
 
-use crate::node::Node;
-use crate::wire::{Consistency, EXPORT_PATH, ErrorCode, SNAPSHOT_PATH, STATUS_PATH, TRANSFER_PATH};
+use crate::state::KvState;
+use crate::wire::{Consistency, EXPORT_PATH, ErrorCode};
 
+use answers::orders_here_only_if_leader;
 use errors::ApiError;
 
 /// Everything that clients may ask a node for.
-pub(crate) fn router(node: Arc<Node>) -> Router {
+pub(crate) fn router(node: Node<KvState>) -> Router {
     let one_key = get(kv::get).put(kv::put).delete(kv::delete);
+    let admin = node.raft_node().admin_routes();
     Router::new()
         .route("/v1/kv/{*key}", one_key.clone())
         // Without a key, to say so instead of "unknown route".
         .route("/v1/kv/", one_key.clone())
         .route("/v1/kv", one_key)
         .route(EXPORT_PATH, get(export::export))
-        .route(STATUS_PATH, get(status::status))
-        .route(TRANSFER_PATH, post(transfer::transfer))
-        .route("/v1/members/{id}", put(members::add).delete(members::remove))
-        .route("/v1/members/{id}/promote", post(members::promote))
-        .route(SNAPSHOT_PATH, post(snapshot::snapshot))
-        .route("/healthz", get(status::healthz))
-        .route("/readyz", get(status::readyz))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(node.clone())
+        .nest("/v1", admin.layer(from_fn_with_state(node, orders_here_only_if_leader)))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(node)
+}
+
+/// The process runs and answers.
+async fn healthz() -> Json<HealthAnswer> {
+    Json(HealthAnswer { status: "ok".to_owned() })
+}
+
+/// The node can serve reads and writes, its own or by passing them on.
+async fn readyz(State(node): State<Node<KvState>>) -> Result<Json<HealthAnswer>, ApiError> {
+    match node.raft_node().why_not_ready() {
+        None => Ok(Json(HealthAnswer { status: "ready".to_owned() })),
+        Some(reason) => {
+            let leader = node.raft_node().leader_elsewhere();
+            Err(ApiError::new(ErrorCode::NotReady, reason).with_leader(leader))
+        }
+    }
 }
 
 async fn unknown_route(method: Method, uri: Uri) -> ApiError {
