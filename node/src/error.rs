@@ -1,12 +1,14 @@
 //! What goes wrong, for whoever starts a node, writes or reads.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use openraft_core::{Fatal, InvalidConfig};
 
-/// Why a node did not start. Nothing is left running.
-#[derive(Debug, thiserror::Error)]
+/// Why a node did not start. Nothing is left running. Its debug form is its sentence, because that is what an error that
+/// `main` returns is shown by.
+#[derive(thiserror::Error)]
 pub enum StartError {
     /// The configuration cannot work.
     #[error("the configuration cannot work: {0}")]
@@ -40,6 +42,12 @@ pub enum StartError {
         /// Why, and what to do.
         reason: String,
     },
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Why a write has no reply. Only [`OutcomeUnknown`](WriteError::OutcomeUnknown) may yet take effect.
@@ -122,4 +130,17 @@ pub enum ReadyError {
     /// It has stopped.
     #[error(transparent)]
     Stopped(#[from] Fatal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_error_that_main_returns_still_says_what_to_do() {
+        let source = std::io::ErrorKind::AddrInUse.into();
+        let error = StartError::Listen { address: "127.0.0.1:7001".to_owned(), source };
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(error.to_string().contains("give this node another address"));
+    }
 }

@@ -208,7 +208,10 @@ impl Walker {
     fn file(&self, reader: &Reader<'_>, line: usize, path: &str, text: &str) -> Result<(), Failure> {
         tell(reader.page, line, &format!("{path} is written"));
         let path = reader.shell.directory().join(path);
-        let written = std::fs::write(&path, text).and_then(|()| self.lay_lock_beside(&path));
+        let directory = path.parent().unwrap_or(&path);
+        let written = std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::write(&path, text))
+            .and_then(|()| self.lay_lock_beside(&path));
         written.map_err(|error| {
             at(reader.page, line, &format!("writing {}", path.display()), "a file", &error.to_string())
         })
