@@ -147,15 +147,15 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
             return self.send_vote_reply(token, request.pre_vote, false, true);
         }
         let bound = self.is_bound(now, request.deposes);
+        let newer = request.vote > self.state.vote;
         if request.pre_vote {
-            let newer = request.vote > self.state.vote && request.last_log_id >= self.state.log.last();
-            return self.send_vote_reply(token, true, newer && !bound, false);
+            let granted = newer && !bound && request.last_log_id >= self.state.log.last();
+            return self.send_vote_reply(token, true, granted, false);
         }
         if request.vote == self.state.vote {
             // Granted before: the request was repeated.
             return self.respond_when_durable(self.state.vote_io, token, WaitingKind::Vote);
         }
-        let newer = request.vote > self.state.vote;
         if !newer || bound || request.last_log_id < self.state.log.last() {
             self.state.seen_term = self.state.seen_term.max(request.vote.term);
             return self.send_vote_reply(token, false, false, false);

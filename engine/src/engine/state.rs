@@ -345,3 +345,42 @@ impl<NID: NodeId, N: Node> Default for RestartState<NID, N> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Replica;
+
+    /// Every position is drawn a nanosecond after the one before, the first at 1.
+    fn drawn(positions: u64) -> Timing<u64> {
+        let mut timing = Timing::new(&EngineConfig::new(Replica { node_id: 1, store_id: StoreId(1) }, 1));
+        for position in 1..=positions {
+            timing.note_drawn(position, Timestamp::from_nanos(position));
+        }
+        timing
+    }
+
+    #[test]
+    fn of_too_many_positions_every_second_of_the_older_half_is_taken_for_the_one_before() {
+        let full = DRAWN_MAX as u64;
+        for (positions, thinned) in [(full, false), (full + 1, true)] {
+            let timing = drawn(positions);
+            for position in 1..=positions {
+                let forgotten = thinned && position <= full / 2 && position % 2 == 0;
+                let known = position - u64::from(forgotten);
+                assert_eq!(timing.drawn_at(position), Some(Timestamp::from_nanos(known)), "{position}");
+            }
+            assert_eq!(timing.drawn_at(0), None);
+        }
+    }
+
+    #[test]
+    fn however_many_positions_are_drawn_few_are_remembered_and_none_as_later_than_it_was() {
+        let timing = drawn(10 * DRAWN_MAX as u64);
+        assert!(timing.drawn.len() <= DRAWN_MAX);
+        for position in 1..=10 * DRAWN_MAX as u64 {
+            let known = timing.drawn_at(position).expect("an earlier one at least");
+            assert!(known <= Timestamp::from_nanos(position), "{position}");
+        }
+    }
+}

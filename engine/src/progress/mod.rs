@@ -287,9 +287,7 @@ impl<NID: NodeId> Progress<NID> {
                 return Err(beyond);
             }
         }
-        if claimed.next_index() > self.matched.next_index() {
-            self.matched = claimed;
-        }
+        self.raise_matched(claimed);
         if claimed.next_index() < message.last.next_index() {
             // It took a part, and what follows the rest builds on nothing. If it took nothing at all, asking again at
             // once would be asking for ever.
@@ -304,6 +302,13 @@ impl<NID: NodeId> Progress<NID> {
             self.state = ProgressState::Replicate;
         }
         Ok(ReplyEffect::Matched)
+    }
+
+    /// What matched never goes back.
+    fn raise_matched(&mut self, matched: Option<LogId<NID>>) {
+        if matched.next_index() > self.matched.next_index() {
+            self.matched = matched;
+        }
     }
 
     fn on_conflict(
@@ -366,9 +371,7 @@ impl<NID: NodeId> Progress<NID> {
     /// The follower has installed, durably, the snapshot that ends with `last`.
     pub fn on_snapshot_done(&mut self, last: Option<LogId<NID>>) {
         let ProgressState::Snapshot { .. } = self.state else { return };
-        if last.next_index() > self.matched.next_index() {
-            self.matched = last;
-        }
+        self.raise_matched(last);
         self.next = self.matched.next_index();
         self.state = ProgressState::Replicate;
     }

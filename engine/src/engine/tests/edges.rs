@@ -8,8 +8,9 @@ use super::bench::{
 };
 use super::changes::joint_of;
 use crate::{
-    AppendResult, Command, EngineConfig, HeartbeatRequest, InitialNodes, MembershipChange, Reply,
-    RestartState, ServerState, StoredMembership, Vote, VoteReply, VoteRequest,
+    AppendResult, Command, EngineConfig, HeartbeatRequest, InitialNodes, MembershipChange, Promised,
+    ReadRefused, ReplicationReport, Reply, RestartState, ServerState, StoredMembership, Vote, VoteReply,
+    VoteRequest,
 };
 
 fn reply(from: u64, pre_vote: bool, vote: Vote<u64>, granted: bool) -> VoteReply<u64> {
@@ -100,17 +101,6 @@ fn whoever_holds_the_entry_that_removes_it_and_nothing_after_it_is_judged_as_usu
         let token = node.vote_request_of(request(13, last, false));
         assert_eq!(node.vote_answer(token).expect("answered").removed, removed, "{last}");
     }
-}
-
-#[test]
-fn a_snapshot_that_is_due_starts_no_campaign() {
-    let often = EngineConfig { snapshot_interval: Some(Duration::from_millis(1)), ..config(1) };
-    let state = RestartState { applied: Some(origin()), ..found(&[1, 2, 3], &[]) };
-    let mut node = Bench::with(often, state);
-    assert_eq!(node.deadline(), [Command::BuildSnapshot]);
-    assert_eq!((node.engine.role(), node.engine.vote()), (ServerState::Follower, Vote::default()));
-    node.deadline();
-    assert_eq!(node.engine.role(), ServerState::Candidate, "its own time has come");
 }
 
 #[test]
@@ -390,4 +380,36 @@ fn a_snapshot_that_ends_with_the_entry_of_its_membership_states_it_once() {
     node.flush_all();
     assert_eq!(node.engine.state.memberships.len(), 1);
     assert_eq!(node.engine.membership().log_id, Some(at(12, 1)));
+}
+
+#[test]
+fn an_answer_under_the_leaders_vote_confirms_one_under_a_greater_deposes_and_any_other_says_nothing() {
+    let mut node = leader();
+    node.run();
+    let asked = node.report_of(2, Some(at(1, 1)), 0);
+    let (own, within) = (title(12), Duration::from_millis(500));
+    let promised = Some(Promised { position: 9, within });
+    let greater = title(13);
+    let table = [
+        (own, within, ReplicationReport { confirmed: 9, promised, ..asked.clone() }),
+        (own, Duration::ZERO, ReplicationReport { confirmed: 9, ..asked.clone() }),
+        (greater, within, ReplicationReport { higher_vote: Some(greater), ..asked.clone() }),
+        (title(3), within, asked.clone()),
+        (Vote::new(12, 2), within, asked.clone()),
+    ];
+    for (vote, within, expected) in table {
+        assert_eq!(asked.clone().answered(own, vote, 9, within), expected, "{vote} {within:?}");
+    }
+}
+
+#[test]
+fn every_read_of_a_batch_takes_a_place_of_its_own_while_it_waits_for_a_quorum() {
+    let limits = EngineConfig { max_waiting_reads: 3, ..config(1) };
+    let mut node = Bench::with(limits, found(&[1, 2, 3], &[]));
+    node.lead(&[2]);
+    node.read(vec![101, 102]);
+    node.read(vec![103, 104]);
+    let overloaded = Some(Reply::Read(Err(ReadRefused::Overloaded)));
+    let answers = [101, 102, 103, 104].map(|token| node.answer(token));
+    assert_eq!(answers, [None, None, None, overloaded]);
 }

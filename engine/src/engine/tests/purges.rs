@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, at, config, found};
-use crate::{Command, EngineConfig, LogId, RestartState};
+use super::bench::{Bench, at, config, found, origin};
+use crate::{Command, EngineConfig, LogId, RestartState, ServerState, Vote};
 
 fn builds(node: &Bench) -> usize {
     node.orders.iter().filter(|c| matches!(c, Command::BuildSnapshot)).count()
@@ -96,11 +96,12 @@ fn a_snapshot_is_ordered_an_interval_after_the_first_entry_applied_and_never_for
 #[test]
 fn a_snapshot_that_is_due_starts_no_campaign() {
     let limits = EngineConfig { snapshot_interval: Some(Duration::from_millis(1)), ..config(1) };
-    let mut node = Bench::with(limits, found(&[1, 2, 3], &[2]));
-    node.heartbeat(12, Some(at(2, 1)));
-    node.apply();
-    let orders = node.deadline();
-    assert_eq!(orders, vec![Command::BuildSnapshot]);
+    let state = RestartState { applied: Some(origin()), ..found(&[1, 2, 3], &[]) };
+    let mut node = Bench::with(limits, state);
+    assert_eq!(node.deadline(), [Command::BuildSnapshot]);
+    assert_eq!((node.engine.role(), node.engine.vote()), (ServerState::Follower, Vote::default()));
+    node.deadline();
+    assert_eq!(node.engine.role(), ServerState::Candidate, "its own time has come");
 }
 
 #[test]
@@ -197,4 +198,58 @@ fn the_absence_of_one_that_never_answered_counts_from_the_start_of_the_leadershi
     assert_eq!(purged(&node), None);
     beat(&mut node, Duration::from_secs(7));
     assert_eq!(purged(&node), Some(10));
+}
+
+#[test]
+fn a_snapshot_is_due_when_its_time_has_come_and_at_no_other_deadline_before() {
+    let limits = EngineConfig { snapshot_interval: Some(Duration::from_secs(30)), ..config(1) };
+    let state = RestartState { applied: Some(origin()), ..found(&[1, 2, 3], &[]) };
+    let mut node = Bench::with(limits, state);
+    node.deadline();
+    assert_eq!((node.engine.role(), builds(&node)), (ServerState::Candidate, 0), "the election was due");
+    node.advance(Duration::from_secs(31));
+    node.engine.handle_deadline(node.now);
+    node.run();
+    assert_eq!(builds(&node), 1, "and however late it is noticed");
+}
+
+#[test]
+fn a_follower_without_a_report_is_waited_for_until_the_longest_election_timeout_has_passed_exactly() {
+    let limits = EngineConfig { purge_pin_bytes: 500, ..config(1) };
+    let timeout = limits.election_timeout_max;
+    let mut node = leader(limits, 9);
+    let began = node.now;
+    snapshot(&mut node);
+    let last = node.engine.last_log_id();
+    node.now = began + (timeout - Duration::from_nanos(1));
+    node.report(2, last, 1);
+    assert_eq!(purged(&node), None);
+    node.now = began + timeout;
+    node.report(2, last, 1);
+    assert_eq!(purged(&node), Some(10));
+}
+
+#[test]
+fn a_follower_is_absent_when_the_limit_has_passed_exactly() {
+    let absence = Duration::from_secs(60);
+    let mut node = leader(EngineConfig { purge_pin_absence: absence, ..config(1) }, 9);
+    let began = node.now;
+    snapshot(&mut node);
+    let last = node.engine.last_log_id();
+    node.now = began + (absence - Duration::from_nanos(1));
+    node.report(2, last, 1);
+    assert_eq!(purged(&node), None);
+    node.now = began + absence;
+    node.report(2, last, 1);
+    assert_eq!(purged(&node), Some(10));
+}
+
+#[test]
+fn a_log_that_was_purged_to_its_end_weighs_nothing() {
+    let mut node = leader(config(1), 9);
+    let last = node.engine.last_log_id();
+    node.report(3, last, 1);
+    assert!(node.engine.log_bytes() >= 900);
+    snapshot(&mut node);
+    assert_eq!((node.engine.purged(), node.engine.log_bytes()), (last, 0));
 }

@@ -204,6 +204,13 @@ fn a_snapshot_whose_membership_is_not_of_its_history_is_refused() {
 }
 
 #[test]
+fn a_snapshot_whose_membership_another_leader_stated_at_its_last_index_is_refused() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[]);
+    let token = node.snapshot(12, at(12, 9), stated_at(at(2, 9), &[1, 2, 3, 4]));
+    assert_eq!(node.snapshot_answer(token), Some(AppendResult::Refused), "an index has one entry");
+}
+
+#[test]
 fn a_stale_membership_does_not_outlive_the_installed_snapshot() {
     let mut node = Bench::node(1, &[1, 2, 3], &[2]);
     // Of a leader whose entries were never committed.
@@ -246,4 +253,53 @@ fn a_snapshot_built_before_an_install_and_finished_after_it_changes_nothing() {
     node.run();
     assert_eq!((node.engine.snapshot(), node.engine.purged()), (Some(at(2, 9)), Some(at(2, 9))));
     assert!(node.engine.membership().membership.is_voter(&4));
+}
+
+#[test]
+fn a_snapshot_of_what_is_committed_but_not_durable_here_is_not_acknowledged() {
+    let mut node = Bench::node(1, &[1, 2, 3], &[]);
+    node.heartbeat(12, None);
+    node.flush();
+    node.append(12, Some(origin()), &entries(1, &[12]), Some(at(12, 1)));
+    assert_eq!(node.engine.committed(), Some(at(12, 1)));
+    let early = node.snapshot(12, at(12, 1), stated_at(origin(), &[1, 2, 3]));
+    assert_eq!(node.snapshot_answer(early), Some(AppendResult::Busy));
+    node.flush();
+    let late = node.snapshot(12, at(12, 1), stated_at(origin(), &[1, 2, 3]));
+    assert_eq!(node.snapshot_answer(late), Some(AppendResult::Matched(Some(at(12, 1)))));
+}
+
+#[test]
+fn what_an_installed_snapshot_covers_counts_as_durable_though_its_entries_are_still_on_their_way_to_the_disk()
+{
+    let mut node = Bench::node(1, &[1, 2, 3], &[]);
+    node.append(12, Some(origin()), &entries(1, &[12, 12, 12]), None);
+    node.snapshot(12, at(12, 2), stated_at(origin(), &[1, 2, 3]));
+    assert_eq!(node.engine.flushed(), Some(origin()));
+    node.engine.handle_snapshot_installed(true);
+    assert_eq!(node.engine.flushed(), Some(at(12, 2)));
+}
+
+#[test]
+fn a_snapshot_for_an_empty_log_truncates_nothing() {
+    let mut node = Bench::with(config(1), RestartState::default());
+    node.snapshot(12, at(2, 9), stated(7, &[1, 2, 3]));
+    node.engine.handle_snapshot_installed(true);
+    node.flush_all();
+    assert_eq!(node.engine.purged(), Some(at(2, 9)));
+    let truncates = node.orders.iter().any(|c| matches!(c, Command::TruncateLog { .. }));
+    assert!(!truncates, "{:?}", node.orders);
+}
+
+#[test]
+fn a_snapshot_that_falls_due_during_an_install_is_looked_at_again_an_interval_later() {
+    let interval = std::time::Duration::from_secs(30);
+    let limits = crate::EngineConfig { snapshot_interval: Some(interval), ..config(4) };
+    let state = RestartState { applied: Some(origin()), ..found(&[1, 2, 3], &[]) };
+    let mut node = Bench::with(limits, state);
+    node.snapshot(12, at(2, 9), stated(7, &[1, 2, 3]));
+    assert_eq!(node.deadline(), []);
+    assert_eq!(node.engine.next_deadline(), Some(node.now + interval));
+    node.engine.handle_snapshot_installed(false);
+    assert_eq!(node.deadline(), [Command::BuildSnapshot]);
 }
