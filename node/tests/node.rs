@@ -310,3 +310,46 @@ async fn a_node_that_is_told_both_to_form_and_to_join_or_neither_is_refused() {
         assert!(error.to_string().contains("either cluster()"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_for_which_there_is_no_room_are_told_so_at_once_and_are_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::<Words>::builder(1, dir.path()).cluster(addresses(1)).config(|config| {
+        config.max_proposal_bytes = 100_000;
+        config.memory_budget_bytes = 200_000;
+    });
+    let node = node.start().await.unwrap();
+    node.ready().await.unwrap();
+    // Two of them are more than there is room for.
+    let writes = (0..20).map(|i| node.write(format!("{i} {}", "x".repeat(60_000))));
+    let written = futures::future::join_all(writes).await;
+    let done = written.iter().filter(|written| written.is_ok()).count();
+    let overloaded = written.iter().filter(|written| matches!(written, Err(WriteError::Overloaded { .. })));
+    assert!(done > 0 && overloaded.count() == 20 - done, "{done} are written");
+    assert_eq!(node.peek(|words| words.0.len()), done);
+    end(vec![node]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_began_and_found_no_leader_afterwards_is_of_unknown_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(3);
+    let mut nodes = Vec::new();
+    for (id, _) in &cluster {
+        let node = Node::<Words>::builder(*id, dir.path().join(id.to_string())).cluster(cluster.clone());
+        let node = node.config(|config| {
+            (config.election_timeout_min_ms, config.election_timeout_max_ms) = (1_000, 1_500);
+            config.write_timeout_ms = 4_000;
+        });
+        nodes.push(node.start().await.unwrap());
+    }
+    nodes[0].write("first".to_owned()).await.unwrap();
+    let leader = nodes[0].raft().metrics().borrow().current_leader.unwrap();
+    let leader = nodes.remove(leader as usize - 1);
+    let gone = if leader.address() == cluster[0].1 { 2 } else { 1 };
+    futures::future::join_all(nodes.iter().map(Node::shutdown)).await;
+    // It begins here, and the leader steps down without a quorum.
+    let removed = leader.remove_member(gone).await;
+    assert!(matches!(&removed, Err(WriteError::OutcomeUnknown { .. })), "{removed:?}");
+    leader.shutdown().await.unwrap();
+}

@@ -105,6 +105,8 @@ async fn until_end(
         _ = metrics.wait_for(|metrics| metrics.removed) => {
             tracing::info!("stopping: this node was removed from its cluster");
         }
+        // It may not join, for good.
+        Err(error) = node.ready() => return Err(error.into()),
         _ = interrupt.recv() => tracing::info!("stopping: interrupted"),
         _ = terminate.recv() => tracing::info!("stopping: asked to terminate"),
     }
