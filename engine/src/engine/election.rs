@@ -128,7 +128,9 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     /// is in no cluster grants none, and none is granted to a store that the membership names differently.
     ///
     /// Who was removed, and cannot know it from its own log, is told so: only a committed membership says that, and only
-    /// to a log that ends before it. A log that reaches further may be needed (thesis 4.2.2), and is judged as usual.
+    /// to a log that ends before it or with it; whoever restarts with the removal as its last entry has forgotten that it
+    /// is committed, and nobody replicates to it any more. A log that reaches further may be needed (thesis 4.2.2) or
+    /// hold a later admission, and is judged as usual.
     ///
     /// While a promise to a leader stands, or this node leads and a quorum is with it, every request is refused, and the
     /// own vote stays as it is, unless that leader itself has ordered the campaign. A pre-vote is judged alike, but
@@ -228,13 +230,13 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         member.is_some_and(|known| known.store_id != replica.store_id && admitted <= Some(known.admitted))
     }
 
-    /// Whether the committed membership excludes whoever asks, whose log ends before that membership.
+    /// Whether the committed membership excludes whoever asks, whose log holds nothing after that membership.
     fn has_removed(&self, request: &VoteRequest<NID>) -> bool {
         let committed = self.state.memberships.first().filter(|stored| stored.log_id <= self.state.committed);
         committed.is_some_and(|stored| {
             !stored.membership.is_empty()
                 && !stored.membership.nodes().contains_key(&request.from.node_id)
-                && request.last_log_id < stored.log_id
+                && request.last_log_id <= stored.log_id
         })
     }
 

@@ -363,7 +363,7 @@ fn asks(from: Replica<u64>, admitted: Option<LogId<u64>>, term: u64, last: LogId
 }
 
 #[test]
-fn removal_is_told_only_by_a_committed_membership_and_only_to_a_shorter_log() {
+fn removal_is_told_only_by_a_committed_membership_and_to_no_log_that_goes_further() {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let removal = [
         membership_entry(12, 1, joint_of(&voters(&[1, 2, 3]), &[1, 2])),

@@ -89,7 +89,8 @@ fn a_voter_that_refused_first_and_granted_then_is_counted_and_a_refusal_takes_no
 }
 
 #[test]
-fn whoever_holds_the_entry_that_removes_it_and_nothing_after_it_is_judged_as_usual() {
+fn whoever_holds_the_entry_that_removes_it_and_nothing_after_it_is_told_and_whoever_holds_more_is_judged_as_usual()
+ {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     let removal = [
         membership_entry(12, 1, joint_of(&voters(&[1, 2, 3]), &[1, 2])),
@@ -97,7 +98,7 @@ fn whoever_holds_the_entry_that_removes_it_and_nothing_after_it_is_judged_as_usu
     ];
     node.append(12, Some(origin()), &removal, Some(at(12, 2)));
     node.flush();
-    for (last, removed) in [(at(12, 1), true), (at(12, 2), false)] {
+    for (last, removed) in [(at(12, 1), true), (at(12, 2), true), (at(12, 3), false)] {
         let token = node.vote_request_of(request(13, last, false));
         assert_eq!(node.vote_answer(token).expect("answered").removed, removed, "{last}");
     }
