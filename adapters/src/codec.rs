@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::{Entry, RaftTypeConfig};
+use crate::{ClientSession, Entry, LogIdOf, RaftTypeConfig};
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +16,23 @@ pub enum CodecError {
         /// How many do.
         left: usize,
     },
-    /// They do not decode as the application's types, as after an incompatible change of those.
-    #[error("an entry does not decode: {0}; was the proposal type changed without keeping its stored form?")]
+    /// They are no entry.
+    #[error("an entry does not decode: {0}")]
     Malformed(String),
+    /// What the entry proposes does not decode as the application's type, as after an incompatible change of that.
+    #[error(
+        "what the entry {log_id} proposes does not decode as {proposal} ({cause}): a program wrote it whose proposal type \
+         is another. Nothing is lost: run the program that wrote it, or teach this one to decode it as well (add variants \
+         only at the end of an enum; never remove or reorder them or change their fields)"
+    )]
+    Proposal {
+        /// The entry.
+        log_id: String,
+        /// The type as which it should decode.
+        proposal: &'static str,
+        /// What the decoder says.
+        cause: String,
+    },
     /// A newer version wrote them.
     #[error("an entry carries flags {0:#x} that this version does not know: it was written by a newer one")]
     UnknownFlags(u32),
@@ -73,14 +87,34 @@ pub(crate) fn decode_entries<C: RaftTypeConfig>(
         if flags != 0 {
             return Err(CodecError::UnknownFlags(flags));
         }
-        let (entry, left) =
-            postcard::take_from_bytes::<Entry<C>>(body).map_err(|e| CodecError::Malformed(e.to_string()))?;
-        if !left.is_empty() {
-            return Err(CodecError::Malformed(format!("{} bytes are left over", left.len())));
-        }
+        let entry = match postcard::take_from_bytes::<Entry<C>>(body) {
+            Ok((entry, [])) => entry,
+            Ok((_, left)) => {
+                return Err(not_decoded::<C>(body, format!("{} bytes are left over", left.len())));
+            }
+            Err(error) => return Err(not_decoded::<C>(body, error.to_string())),
+        };
         entries.push(entry);
         offsets.push(bytes.len() - next.len());
         rest = next;
     }
     Ok((entries, offsets))
+}
+
+/// The place in `EntryPayload` of a proposal.
+const PROPOSAL_VARIANT: u32 = 1;
+
+/// Why an entry does not decode: if all that is the library's own does, the application's proposal is to blame, and the
+/// entry has a name.
+fn not_decoded<C: RaftTypeConfig>(body: &[u8], cause: String) -> CodecError {
+    type Head<C> = (u32, LogIdOf<C>, Option<ClientSession>, u32);
+    match postcard::take_from_bytes::<Head<C>>(body) {
+        Ok(((_, log_id, _, PROPOSAL_VARIANT), _)) => CodecError::Proposal {
+            log_id: log_id.to_string(),
+            proposal: std::any::type_name::<C::D>(),
+            cause,
+        },
+        Ok(((_, log_id, ..), _)) => CodecError::Malformed(format!("entry {log_id}: {cause}")),
+        Err(_) => CodecError::Malformed(cause),
+    }
 }

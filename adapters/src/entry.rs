@@ -363,6 +363,7 @@ mod tests {
     use super::*;
 
     crate::declare_raft_types!(T: D = String, R = ());
+    crate::declare_raft_types!(Pairs: D = (u8, bool));
 
     fn batch(first: u64, data: &[&str]) -> EntryRange<T> {
         EntryRange::from_entries(
@@ -409,6 +410,16 @@ mod tests {
         assert_eq!(indexes(&back), [8, 9]);
         assert_eq!(back.encoded()[0].as_ptr(), part.as_ptr());
         assert!(matches!(&back.iter().next().unwrap().payload, EntryPayload::Normal(d) if d == "second"));
+    }
+
+    #[test]
+    fn a_proposal_of_another_type_is_an_error_that_names_the_entry_and_the_type() {
+        let words = batch(7, &["first"]).encoded().remove(0);
+        let Err(error @ CodecError::Proposal { .. }) = EntryBatch::<Pairs>::decode(words) else {
+            panic!("it decodes, or nobody knows why not")
+        };
+        let said = error.to_string();
+        assert!(said.contains("entry T1-N1-7 proposes does not decode as (u8, bool)"), "{said}");
     }
 
     #[test]

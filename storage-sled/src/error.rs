@@ -31,7 +31,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Another process, or another handle of this one, has it open.
-    #[error("another process ({process}) uses {}: stop it first, or give this node a directory of its own", dir.display())]
+    #[error("{} uses {}: stop it first, or give this node a directory of its own", user(*process), dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,
@@ -108,5 +108,14 @@ impl OpenError {
 
     pub(crate) fn damaged(dir: &Path, what: impl ToString) -> Self {
         Self::Damaged { dir: dir.to_owned(), what: what.to_string() }
+    }
+}
+
+/// Who has a directory open.
+fn user(process: u32) -> String {
+    if process == std::process::id() {
+        "a node in this very process".to_owned()
+    } else {
+        format!("another process ({process})")
     }
 }

@@ -19,7 +19,7 @@ const HEAD_BYTES: usize = 12;
 pub(crate) enum RecordError {
     #[error("the record of entries from {first} on (part {part}) is damaged: {damage}")]
     Damaged { first: u64, part: u64, damage: Damage },
-    #[error("the record of entries from {first} on is damaged: {source}")]
+    #[error("the record of entries from {first} on is not understood: {source}")]
     Entries { first: u64, source: CodecError },
     #[error("the database fails: {0}")]
     Sled(#[from] sled::Error),

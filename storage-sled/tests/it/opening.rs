@@ -142,7 +142,7 @@ fn a_directory_in_use_is_refused_until_it_is_free() {
     drop(store);
     let (error, words) = refusal(dir.path(), options());
     assert!(matches!(error, OpenError::InUse { .. }));
-    assert!(words.contains("another process ("), "{words}");
+    assert!(words.contains("this very process"), "{words}");
     drop(log);
     open(dir.path());
 }
