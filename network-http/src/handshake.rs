@@ -34,9 +34,7 @@ pub(crate) fn judge_hello<NID: NodeId>(
         Err(error) => return lasting(error.to_string()),
     };
     if version != WIRE_VERSION {
-        return lasting(format!(
-            "it speaks version {WIRE_VERSION} of the wire format, and you version {version}"
-        ));
+        return lasting(wire::other_version(version));
     }
     let hello: Hello<NID> = match wire::from_versioned(frame.kind, rest) {
         Ok(hello) => hello,
@@ -44,7 +42,7 @@ pub(crate) fn judge_hello<NID: NodeId>(
     };
     if hello.cluster_name != me.cluster_name {
         return lasting(format!(
-            "it belongs to the cluster {:?}, and you to {:?}",
+            "it belongs to the cluster {:?}, and you to {:?}: give every node of a cluster the same name",
             me.cluster_name, hello.cluster_name
         ));
     }
@@ -58,7 +56,10 @@ pub(crate) fn judge_hello<NID: NodeId>(
         return lasting(if hello.from.store_id == me.replica.store_id {
             format!("node {} was connected to by itself, or by a copy of its directory", hello.from.node_id)
         } else {
-            format!("two nodes with one id: both of us say that we are node {}", hello.from.node_id)
+            format!(
+                "two nodes with one id: both of us say that we are node {}; give each its own",
+                hello.from.node_id
+            )
         });
     }
     match (me.cluster_id, hello.cluster_id) {
@@ -91,12 +92,14 @@ pub(crate) fn judge_reply<NID: NodeId>(target: NID, frame: &Frame) -> Result<Ans
     let (version, rest) = wire::split_version(frame)?;
     match wire::from_versioned(frame.kind, rest)? {
         HelloReply::Refused { reason, lasting } => Ok(Answer::Refused(Refusal { reason, lasting })),
-        HelloReply::Accepted { .. } if version != WIRE_VERSION => {
-            lasting(format!("it answered in version {version} of the wire format, we speak {WIRE_VERSION}"))
-        }
-        HelloReply::Accepted { from } if from.node_id != target => {
-            lasting(format!("node {} answered where node {target} should", from.node_id))
-        }
+        HelloReply::Accepted { .. } if version != WIRE_VERSION => lasting(format!(
+            "it answered in version {version} of the wire format, we speak {WIRE_VERSION}: run programs with one \
+                 version of this library on all nodes"
+        )),
+        HelloReply::Accepted { from } if from.node_id != target => lasting(format!(
+            "node {} answered where node {target} should: check the addresses in the list of nodes",
+            from.node_id
+        )),
         HelloReply::Accepted { from } => Ok(Answer::Accepted(from)),
     }
 }

@@ -14,8 +14,8 @@
 //! A peer is reached by up to three connections, each HTTP/2 with one long request and one long response, whose bodies
 //! are frames: `POST /raft/control` for votes, heartbeats and read indexes, `POST /raft/append` for entries, `POST /raft/snapshot`
 //! for one snapshot. Nothing urgent waits behind bulk. The first frame each way proves version, cluster and identity.
-//! `POST /raft/form` and `POST /raft/join` are plain requests, for nodes that are not in a cluster yet. Every other path belongs to the
-//! application.
+//! `POST /raft/form` and `POST /raft/join` are plain requests, for nodes that are not in a cluster yet; the
+//! header `x-raft-wire-version` of request and answer proves the version. Every other path belongs to the application.
 //!
 //! Nothing here is encrypted or authenticated: the handshake guards against mistakes, not against an attacker who can
 //! reach the port.
@@ -30,7 +30,7 @@ mod options;
 mod server;
 mod wire;
 
-pub use client::{HttpNetwork, PeerAddress};
+pub use client::{HttpNetwork, PeerAddress, Troubles};
 pub use options::{HttpOptions, ServerLimits};
 pub use server::{RaftSlot, ServerParts, serve};
 pub use wire::WIRE_VERSION;

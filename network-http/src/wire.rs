@@ -12,7 +12,18 @@ use crate::frame::{self, Frame, Kind};
 use crate::options::MAX_SMALL_FRAME_BYTES;
 
 /// The version of everything that is sent between peers. Nodes of different versions refuse one another.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;
+
+/// In which header a plain request between nodes, and its answer, say the wire version.
+pub(crate) const VERSION_HEADER: &str = "x-raft-wire-version";
+
+/// What a peer is told that speaks another version.
+pub(crate) fn other_version(theirs: impl std::fmt::Display) -> String {
+    format!(
+        "it speaks version {WIRE_VERSION} of the wire format, and you version {theirs}: run programs with one version of \
+         this library on all nodes"
+    )
+}
 
 /// The group of a node that has one.
 pub(crate) const ONLY_GROUP: u64 = 0;

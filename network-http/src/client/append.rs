@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft_adapters::{AppendEntriesRequest, AppendStream, NetworkError, RaftTypeConfig};
-use openraft_engine::AppendReply;
+use openraft_engine::{AppendReply, AppendResult};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -163,6 +163,9 @@ async fn run<C: RaftTypeConfig>(
         };
         match reply_in::<C>(&frame, &peer.name) {
             Ok(reply) if reply.from == link.peer => {
+                if let AppendResult::Matched(Some(log_id)) = &reply.result {
+                    peer.outage.taken(log_id.index);
+                }
                 if arrived.send(Ok((frame.request_id, reply))).is_err() {
                     return;
                 }
@@ -172,7 +175,12 @@ async fn run<C: RaftTypeConfig>(
                 tracing::warn!(target = peer.name, reason, "the append stream ends");
                 break NetworkError::unreachable_because(&peer.name, reason);
             }
-            Err(error) => break error,
+            Err(error) => {
+                if let NetworkError::Refused { .. } = &error {
+                    peer.outage.rejected(&error);
+                }
+                break error;
+            }
         }
     };
     peer.outage.broke(Instant::now(), &error);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{Method, Request, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use hyper::body::Body;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -44,12 +44,25 @@ pub(crate) struct Link<NID> {
     pub(crate) connection: OwnedTask,
 }
 
-/// All addresses of `address`, looked up now.
-pub(crate) async fn resolve(target: &str, address: &str) -> Result<Vec<SocketAddr>, NetworkError> {
-    let found = tokio::net::lookup_host(address).await.map_err(|e| NetworkError::unreachable(target, &e))?;
-    let found: Vec<SocketAddr> = found.collect();
+/// All addresses of `address`, looked up now, which may take `within`.
+pub(crate) async fn resolve(
+    target: &str,
+    address: &str,
+    within: Duration,
+) -> Result<Vec<SocketAddr>, NetworkError> {
+    let unresolved = |cause: &dyn std::fmt::Display| {
+        let reason = format!(
+            "the name in {address} cannot be resolved ({cause}): check its spelling, and the name service"
+        );
+        NetworkError::unreachable_because(target, reason)
+    };
+    let found = match timeout(within, tokio::net::lookup_host(address)).await {
+        Ok(Ok(found)) => found.collect::<Vec<SocketAddr>>(),
+        Ok(Err(error)) => return Err(unresolved(&error)),
+        Err(_) => return Err(unresolved(&format_args!("no answer within {within:?}"))),
+    };
     if found.is_empty() {
-        return Err(NetworkError::unreachable_because(target, format!("{address} has no address")));
+        return Err(unresolved(&"it has no address"));
     }
     Ok(found)
 }
@@ -65,9 +78,9 @@ pub(crate) async fn tcp(
         match timeout(within, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => match prepare(&stream) {
                 Ok(()) => return Ok(stream),
-                Err(error) => last = NetworkError::unreachable(target, &error),
+                Err(error) => last = unreachable(target, *address, &error),
             },
-            Ok(Err(error)) => last = NetworkError::unreachable(target, &error),
+            Ok(Err(error)) => last = unreachable(target, *address, &error),
             Err(_) => {
                 let reason = format!("{address} did not take a connection within {within:?}");
                 last = NetworkError::unreachable_because(target, reason);
@@ -75,6 +88,28 @@ pub(crate) async fn tcp(
         }
     }
     Err(last)
+}
+
+fn unreachable(target: &str, address: SocketAddr, error: &io::Error) -> NetworkError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => NetworkError::unreachable_because(
+            target,
+            format!("nobody listens at {address} (connection refused)"),
+        ),
+        _ => NetworkError::unreachable_because(target, format!("no connection to {address}: {error}")),
+    }
+}
+
+/// The connection was made, and then no node spoke.
+pub(crate) fn no_node(target: &str, error: &dyn std::error::Error) -> NetworkError {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let reason = format!(
+        "a connection was made, but nothing answers as a node does ({innermost}): does a node listen there?"
+    );
+    NetworkError::unreachable_because(target, reason)
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
@@ -115,7 +150,7 @@ where
         .keep_alive_while_idle(true)
         .handshake(TokioIo::new(tcp))
         .await
-        .map_err(|e| NetworkError::unreachable(target, &e))?;
+        .map_err(|e| no_node(target, &e))?;
     let name = target.to_owned();
     let task = OwnedTask::spawn(async move {
         if let Err(error) = connection.await {
@@ -123,6 +158,15 @@ where
         }
     });
     Ok((sender, task))
+}
+
+/// What answers speaks HTTP/2, and is no node.
+pub(crate) fn another_server(target: &str, status: StatusCode, path: &str) -> NetworkError {
+    let reason = format!(
+        "another HTTP server listens there, no node: it answered {status} to {path}; correct the address, or stop that \
+         server"
+    );
+    NetworkError::unreachable_because(target, reason)
 }
 
 /// Where a stream goes.
@@ -149,10 +193,9 @@ pub(crate) async fn open_stream<NID: NodeId>(
     let request = post(name, address, lane.path(), body)?;
     let (mut sender, connection) = http2(name, tcp, options).await?;
     let opening = async {
-        let response = sender.send_request(request).await.map_err(|e| NetworkError::unreachable(name, &e))?;
+        let response = sender.send_request(request).await.map_err(|e| no_node(name, &e))?;
         if !response.status().is_success() {
-            let reason = format!("it answered {} to {}", response.status(), lane.path());
-            return Err(NetworkError::unreachable_because(name, reason).into());
+            return Err(another_server(name, response.status(), lane.path()).into());
         }
         let mut reader = FrameReader::new(response.into_body(), MAX_SMALL_FRAME_BYTES);
         let first = reader.next().await.map_err(|e| NetworkError::unreachable(name, &e))?;

@@ -12,8 +12,9 @@ mod outage;
 mod peer;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,12 +23,15 @@ use openraft_adapters::{
     FormReply, FormRequest, FormationNetwork, IdentityStore, JoinNetwork, JoinReply, JoinRequest,
     NetworkError, RaftNetwork, RaftNetworkFactory, RaftTypeConfig,
 };
-use openraft_engine::BasicNode;
+use openraft_engine::{BasicNode, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
 
+use crate::lock;
 use crate::options::{HttpOptions, MAX_SMALL_FRAME_BYTES};
-use crate::wire::{self, FORM_PATH, JOIN_PATH};
+use crate::wire::{self, FORM_PATH, JOIN_PATH, VERSION_HEADER, WIRE_VERSION};
+use outage::Outage;
 use peer::Peer;
 
 /// Where a node listens.
@@ -50,6 +54,29 @@ struct Shared<C: RaftTypeConfig> {
     identity: Arc<dyn IdentityStore<C>>,
     options: HttpOptions,
     address: AddressOf<C::Node>,
+    /// How it goes with the peers that the core talks to.
+    outages: Outages<C::NodeId>,
+}
+
+type Outages<NID> = Arc<Mutex<BTreeMap<NID, Weak<Outage>>>>;
+
+/// With which peers it does not go well, for an operator. Keeps nothing else of the network alive.
+#[derive(Clone)]
+pub struct Troubles<NID>(Outages<NID>);
+
+impl<NID: NodeId> Troubles<NID> {
+    /// The peers that the core has talked to and to which the last attempt to connect failed, or which refuse what is
+    /// sent, and why.
+    pub fn list(&self) -> BTreeMap<NID, NetworkError> {
+        let outages = lock(&self.0);
+        outages.iter().filter_map(|(id, outage)| Some((*id, outage.upgrade()?.trouble()?))).collect()
+    }
+}
+
+impl<NID: NodeId> fmt::Debug for Troubles<NID> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Troubles").field(&self.list()).finish()
+    }
 }
 
 /// The network over HTTP/2, to be given to the core. Clones share what they are made of.
@@ -87,7 +114,13 @@ impl<C: RaftTypeConfig> HttpNetwork<C> {
         options: HttpOptions,
         address: impl Fn(&C::Node) -> String + Send + Sync + 'static,
     ) -> Self {
-        Self { shared: Arc::new(Shared { identity, options, address: Box::new(address) }) }
+        let outages = Outages::default();
+        Self { shared: Arc::new(Shared { identity, options, address: Box::new(address), outages }) }
+    }
+
+    /// What is known of the peers that cannot be talked to.
+    pub fn troubles(&self) -> Troubles<C::NodeId> {
+        Troubles(self.shared.outages.clone())
     }
 
     /// A plain request to form or to join (`what`) a cluster, to a node that is not connected.
@@ -98,37 +131,45 @@ impl<C: RaftTypeConfig> HttpNetwork<C> {
         address: &str,
         request: &Q,
     ) -> Result<A, NetworkError> {
-        let after = self.shared.options.form_timeout;
-        tokio::time::timeout(after, self.ask_patiently((path, what), target, address, request))
+        let options = &self.shared.options;
+        let addresses = connect::resolve(target, address, options.connect_timeout).await?;
+        let tcp = connect::tcp(target, &addresses, options.connect_timeout).await?;
+        let after = options.form_timeout;
+        tokio::time::timeout(after, self.ask_on(tcp, (path, what), target, address, request))
             .await
-            .unwrap_or(Err(NetworkError::Timeout { target: target.to_owned(), after }))
+            .unwrap_or_else(|_| {
+                let reason = format!(
+                    "a connection was made, but no answer came within {after:?}: does a node listen there?"
+                );
+                Err(NetworkError::unreachable_because(target, reason))
+            })
     }
 
-    async fn ask_patiently<Q: Serialize, A: DeserializeOwned>(
+    async fn ask_on<Q: Serialize, A: DeserializeOwned>(
         &self,
+        tcp: TcpStream,
         (path, what): (&'static str, &str),
         target: &str,
         address: &str,
         request: &Q,
     ) -> Result<A, NetworkError> {
-        let options = &self.shared.options;
-        let addresses = connect::resolve(target, address).await?;
-        let tcp = connect::tcp(target, &addresses, options.connect_timeout).await?;
         let body = Full::new(Bytes::from(wire::to_payload(request)));
-        let request = connect::post(target, address, path, body)?;
-        let (mut sender, _connection) = connect::http2(target, tcp, options).await?;
-        let response =
-            sender.send_request(request).await.map_err(|e| NetworkError::unreachable(target, &e))?;
+        let mut request = connect::post(target, address, path, body)?;
+        request.headers_mut().insert(VERSION_HEADER, WIRE_VERSION.into());
+        let (mut sender, _connection) = connect::http2(target, tcp, &self.shared.options).await?;
+        let response = sender.send_request(request).await.map_err(|e| connect::no_node(target, &e))?;
         let status = response.status();
+        if !response.headers().contains_key(VERSION_HEADER) {
+            return Err(connect::another_server(target, status, path));
+        }
         let body = Limited::new(response.into_body(), MAX_SMALL_FRAME_BYTES as usize)
             .collect()
             .await
             .map_err(|e| NetworkError::unreachable_because(target, e))?
             .to_bytes();
         if !status.is_success() {
-            let words = String::from_utf8_lossy(&body);
-            let reason = format!("it answered {status} to a request to {what} a cluster: {words}");
-            return Err(NetworkError::unreachable_because(target, reason));
+            let reason = String::from_utf8_lossy(&body).trim_end().to_owned();
+            return Err(NetworkError::Refused { target: target.to_owned(), reason });
         }
         postcard::from_bytes(&body).map_err(|e| {
             let reason = format!("its answer to a request to {what} a cluster does not decode: {e}");

@@ -2,6 +2,7 @@
 //! back.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft_adapters::NetworkError;
@@ -20,6 +21,9 @@ pub(crate) struct Outage {
     max: Duration,
     refused: Duration,
     state: Mutex<State>,
+    /// How much of the log the peer has taken, and whether it rejects what comes then.
+    taken: AtomicU64,
+    rejecting: AtomicBool,
 }
 
 struct State {
@@ -28,6 +32,10 @@ struct State {
     pause: Option<(Instant, NetworkError)>,
     /// What was logged last of an outage that has not ended.
     reported: Option<String>,
+    /// Why the last attempt to connect failed; nothing once one succeeded.
+    trouble: Option<NetworkError>,
+    /// Why the peer does not take what is sent, although it is connected.
+    rejected: Option<NetworkError>,
     /// Spreads the attempts of many nodes to reach one that returns.
     chance: SmallRng,
 }
@@ -43,8 +51,12 @@ impl Outage {
                 failures: 0,
                 pause: None,
                 reported: None,
+                trouble: None,
+                rejected: None,
                 chance: SmallRng::seed_from_u64(seed),
             }),
+            taken: AtomicU64::new(0),
+            rejecting: AtomicBool::new(false),
         }
     }
 
@@ -64,6 +76,7 @@ impl Outage {
         let mut state = lock(&self.state);
         state.failures = 0;
         state.pause = None;
+        state.trouble = None;
         if state.reported.take().is_some() {
             tracing::info!(target = self.target, "the peer is back");
         } else {
@@ -78,6 +91,7 @@ impl Outage {
         state.failures = state.failures.saturating_add(1);
         let pause = longest.mul_f64(state.chance.random_range(0.5..=1.0));
         state.pause = Some((now + pause, error.clone()));
+        state.trouble = Some(error.clone());
         if state.reported.is_none() {
             state.reported = Some(String::new());
             tracing::warn!(target = self.target, %error, "a peer cannot be reached; trying again until it can");
@@ -93,11 +107,39 @@ impl Outage {
         let shortest = if refusal.lasting { self.refused } else { self.min };
         let pause = shortest.mul_f64(state.chance.random_range(1.0..=2.0));
         state.pause = Some((now + pause, error.clone()));
+        state.trouble = Some(error.clone());
         if state.reported.as_deref() != Some(&*refusal.reason) {
             tracing::warn!(target = self.target, reason = refusal.reason, "a peer refuses this node");
             state.reported = Some(refusal.reason);
         }
         error
+    }
+
+    /// What stands in the way of talking to the peer, if something does.
+    pub(crate) fn trouble(&self) -> Option<NetworkError> {
+        let state = lock(&self.state);
+        state.trouble.clone().or_else(|| state.rejected.clone())
+    }
+
+    /// The peer is connected and does not take what is sent to it.
+    pub(crate) fn rejected(&self, error: &NetworkError) {
+        let mut state = lock(&self.state);
+        if state.rejected.as_ref() != Some(error) {
+            tracing::warn!(target = self.target, %error, "a peer does not take what is sent to it");
+        }
+        state.rejected = Some(error.clone());
+        self.rejecting.store(true, Ordering::Relaxed);
+    }
+
+    /// The peer has taken the log up to `index`. Only progress ends what was [rejected](Self::rejected): after a
+    /// rejection the log is probed anew, and what the peer took before it takes again.
+    pub(crate) fn taken(&self, index: u64) {
+        if self.taken.fetch_max(index, Ordering::Relaxed) < index
+            && self.rejecting.swap(false, Ordering::Relaxed)
+        {
+            lock(&self.state).rejected = None;
+            tracing::info!(target = self.target, "the peer takes what is sent to it again");
+        }
     }
 
     /// A connection that was up broke. A new one may be tried after the shortest pause, so that a peer which accepts
@@ -144,6 +186,27 @@ mod tests {
         assert!(pauses.iter().all(|p| *p <= Duration::from_millis(501)), "{pauses:?}");
         outage.up();
         assert_eq!(pause(&outage, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_peer_that_rejects_what_is_sent_is_in_trouble_until_it_takes_more_than_before() {
+        let (outage, _, error) = outage();
+        outage.taken(7);
+        outage.rejected(&error);
+        outage.up();
+        outage.taken(7);
+        assert_eq!(outage.trouble(), Some(error));
+        outage.taken(8);
+        assert_eq!(outage.trouble(), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_back_is_in_no_trouble() {
+        let (outage, now, error) = outage();
+        outage.failed(now, &error);
+        assert_eq!(outage.trouble(), Some(error));
+        outage.up();
+        assert_eq!(outage.trouble(), None);
     }
 
     #[test]

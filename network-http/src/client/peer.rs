@@ -57,8 +57,10 @@ impl<C: RaftTypeConfig> Peer<C> {
         let name = describe(&node_id, &address);
         let own_store = shared.identity.identity().replica.store_id.0;
         let seed = own_store as u64 ^ (own_store >> 64) as u64 ^ u64::from(crc32fast::hash(name.as_bytes()));
+        let outage = Arc::new(Outage::new(name.clone(), seed, &shared.options));
+        lock(&shared.outages).insert(node_id, Arc::downgrade(&outage));
         Arc::new(Self {
-            outage: Arc::new(Outage::new(name.clone(), seed, &shared.options)),
+            outage,
             shared,
             node_id,
             address,
@@ -91,12 +93,8 @@ impl<C: RaftTypeConfig> Peer<C> {
 
     async fn try_open(&self, lane: Lane, body: FrameBody) -> Result<Link<C::NodeId>, OpenError> {
         let options = &self.shared.options;
-        let addresses = match timeout(options.connect_timeout, connect::resolve(&self.name, &self.address))
-            .await
-            .unwrap_or_else(|_| {
-                let after = options.connect_timeout;
-                Err(NetworkError::Timeout { target: format!("the name service for {}", self.name), after })
-            }) {
+        let found = connect::resolve(&self.name, &self.address, options.connect_timeout).await;
+        let addresses = match found {
             Ok(found) => {
                 lock(&self.resolved).clone_from(&found);
                 found

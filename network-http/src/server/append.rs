@@ -45,7 +45,15 @@ fn begin<C: RaftTypeConfig>(
         return Err(StreamEnd::Bad(format!("a {:?} on the append stream", frame.kind)));
     }
     let id = frame.request_id;
-    let request = wire::append_from_frame::<C>(frame)?;
+    let request = match wire::append_from_frame::<C>(frame) {
+        Ok(request) => request,
+        Err(error) => {
+            // The leader's operator is told as well: its program may be the newer one.
+            let reason = error.to_string();
+            stream.note(&reason);
+            return Ok(async move { (id, Err(ServerError::Refused(reason))) }.boxed());
+        }
+    };
     stream.check_sender(request.header.from)?;
     let answer = stream.raft.append_entries(request);
     Ok(async move { (id, answer.await) }.boxed())

@@ -24,7 +24,7 @@ use super::{Node, Phase, peer_stream, reached};
 use crate::body::FrameBody;
 use crate::lock;
 use crate::options::{HTTP2_FRAME_BYTES, MAX_SMALL_FRAME_BYTES, ServerLimits};
-use crate::wire::{self, FORM_PATH, JOIN_PATH, Lane};
+use crate::wire::{self, FORM_PATH, JOIN_PATH, Lane, VERSION_HEADER, WIRE_VERSION};
 
 /// How many requests may be under way on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
@@ -129,6 +129,8 @@ where
     }
     let body = if request.method() != Method::POST {
         Err((StatusCode::METHOD_NOT_ALLOWED, "only nodes use this path, by POST\n".to_owned()))
+    } else if let Some(words) = other_version(&request) {
+        Err((StatusCode::BAD_REQUEST, words))
     } else if let Some(lane) = Lane::from_path(request.uri().path()) {
         Ok(peer_stream::open(lane, request.into_body(), node, origin))
     } else if request.uri().path() == FORM_PATH {
@@ -150,7 +152,18 @@ where
         Ok(body) => (StatusCode::OK, body),
         Err((status, words)) => (status, FrameBody::fixed(Bytes::from(words))),
     };
-    Ok(Response::builder().status(status).body(Either::Left(body))?)
+    Ok(Response::builder().status(status).header(VERSION_HEADER, WIRE_VERSION).body(Either::Left(body))?)
+}
+
+/// What speaks against a plain request of a node with another version of the wire format. On streams the handshake
+/// tells.
+fn other_version(request: &Request<Incoming>) -> Option<String> {
+    if ![FORM_PATH, JOIN_PATH].contains(&request.uri().path()) {
+        return None;
+    }
+    let theirs =
+        request.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("unknown");
+    (theirs != WIRE_VERSION.to_string()).then(|| wire::other_version(theirs))
 }
 
 /// The plain request of a node that wants to form or to join (`what`) a cluster.

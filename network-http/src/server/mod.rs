@@ -115,17 +115,20 @@ struct Node<C: RaftTypeConfig> {
     join: Arc<dyn JoinServer<C>>,
     limits: ServerLimits,
     phase: watch::Receiver<Phase>,
-    /// The reason last given to each address whose hello was refused, so that a peer which keeps asking fills no log.
-    refused: Mutex<BTreeMap<String, String>>,
+    refusals: Arc<Refusals>,
 }
+
+/// The reason last given to each peer that was refused, so that one which keeps asking fills no log.
+#[derive(Default)]
+struct Refusals(Mutex<BTreeMap<String, String>>);
 
 /// How many refused askers are remembered.
 const REMEMBERED_REFUSALS: usize = 256;
 
-impl<C: RaftTypeConfig> Node<C> {
+impl Refusals {
     /// Logs that `asker` was refused, at a level that tells news from repetition.
-    fn log_refusal(&self, asker: &str, reason: &str) {
-        let mut refused = lock(&self.refused);
+    fn log(&self, asker: &str, reason: &str) {
+        let mut refused = lock(&self.0);
         if refused.get(asker).is_some_and(|before| before == reason) {
             tracing::debug!(asker, reason, "refused a peer again");
             return;
@@ -168,7 +171,7 @@ pub async fn serve<C, S, B>(
         join,
         limits,
         phase: phase_seen,
-        refused: Mutex::new(BTreeMap::new()),
+        refusals: Arc::default(),
     });
     // Every connection that serves clients holds a clone of `busy`; the drain ends when all are gone.
     let (busy, mut idle) = mpsc::channel::<()>(1);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::connection::Origin;
-use super::{Node, Phase, append, control, reached, snapshot};
+use super::{Node, Phase, Refusals, append, control, reached, snapshot};
 use crate::body::{FrameBody, FrameReader, ReadFrameError};
 use crate::frame::{Frame, Kind};
 use crate::handshake::{self, Refusal};
@@ -53,6 +53,7 @@ pub(super) struct PeerStream<C: RaftTypeConfig> {
     pub(super) peer: ReplicaOf<C>,
     reader: FrameReader,
     outbound: mpsc::Sender<Bytes>,
+    refusals: Arc<Refusals>,
 }
 
 impl<C: RaftTypeConfig> PeerStream<C> {
@@ -79,6 +80,11 @@ impl<C: RaftTypeConfig> PeerStream<C> {
     /// Queues the news that a request has no answer.
     pub(super) async fn answer_error(&self, request_id: u64, error: ServerError) -> Result<(), StreamEnd> {
         self.answer(Kind::Error, request_id, &WireError::from(error)).await
+    }
+
+    /// Logs that a message is refused, once for as long as the reason stays the same.
+    pub(super) fn note(&self, reason: &str) {
+        self.refusals.log(&self.peer.to_string(), reason);
     }
 
     /// Whether a message comes from the one who shook hands.
@@ -124,7 +130,7 @@ async fn serve<C: RaftTypeConfig>(
         Lane::Append => node.limits.max_append_bytes,
         Lane::Snapshot => MAX_SNAPSHOT_FRAME_BYTES,
     });
-    let stream = PeerStream { raft, peer, reader, outbound };
+    let stream = PeerStream { raft, peer, reader, outbound, refusals: node.refusals.clone() };
     let end = match lane {
         Lane::Control => control::run(stream, node.limits.max_control_in_flight).await,
         Lane::Append => append::run(stream, node.limits.max_appends_in_flight).await,
@@ -167,7 +173,7 @@ async fn shake_hands<C: RaftTypeConfig>(
     match verdict {
         Ok(peer) => Some((raft?.clone(), peer)),
         Err(refusal) => {
-            node.log_refusal(&origin.remote.ip().to_string(), &refusal.reason);
+            node.refusals.log(&origin.remote.ip().to_string(), &refusal.reason);
             None
         }
     }

@@ -134,12 +134,15 @@ async fn a_message_of_the_wrong_lane_or_group_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn entries_that_do_not_decode_end_the_stream() {
+async fn entries_that_do_not_decode_end_the_stream_with_the_reason() {
     let node = fake::node(2).await;
     let stream = connect(&node, "/raft/append").await;
     stream.send(hello(WIRE_VERSION, replica(1)));
     stream.send(encode_small(0, Kind::Append, 1, b"\x02\0\0\0ab and no entries"));
-    assert_eq!(kinds(&stream.rest().await), [Kind::HelloReply]);
+    let answers = stream.rest().await;
+    assert_eq!(kinds(&answers), [Kind::HelloReply, Kind::Error]);
+    let words = String::from_utf8_lossy(&answers[1].1);
+    assert!(words.contains("does not decode"), "{words}");
     assert!(node.raft.appends.lock().unwrap().is_empty());
     still_serves(&node).await;
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use http::StatusCode;
 use openraft_adapters::{
     FormReply, FormRequest, FormationNetwork, JoinNetwork, JoinReply, JoinRequest, NetworkError,
     RaftNetworkFactory,
@@ -55,6 +57,21 @@ async fn a_request_to_form_is_answered_before_there_is_a_core() {
     assert_eq!(reply, FormReply::Recorded { from: replica(2), known: known() });
     let reply = soon(network.form(2, &peer, request("other"))).await.unwrap();
     assert_eq!(reply, FormReply::Refused { reason: "another name".to_owned() });
+}
+
+#[tokio::test]
+async fn what_a_node_with_another_version_answers_to_a_request_to_form_reaches_the_one_who_asked() {
+    let listener = listener().await;
+    let peer = BasicNode::new(listener.local_addr().unwrap().to_string());
+    let answer =
+        || async { (StatusCode::BAD_REQUEST, [("x-raft-wire-version", "999")], "you are too old\n") };
+    let server = tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    let network = HttpNetwork::<T>::new(identity(1), HttpOptions::default());
+    let request =
+        FormRequest { from: replica(1), to: 2, cluster_name: "test".to_owned(), cluster_id: ClusterId(1) };
+    let error = soon(network.form(2, &peer, request)).await.unwrap_err();
+    assert!(matches!(&error, NetworkError::Refused { reason, .. } if reason == "you are too old"), "{error}");
+    server.abort();
 }
 
 #[tokio::test]
