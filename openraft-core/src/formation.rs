@@ -134,6 +134,11 @@ impl<C: RaftTypeConfig> Formation<C> {
         self.status.send_modify(|status| status.formed = true);
     }
 
+    /// The nodes that form the cluster.
+    pub fn list(&self) -> &BTreeMap<C::NodeId, C::Node> {
+        &self.list
+    }
+
     /// How far forming has come, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<FormationStatus<C::NodeId>> {
         self.status.subscribe()
@@ -214,14 +219,17 @@ impl<C: RaftTypeConfig> Formation<C> {
             Err(_) => return Ok(Err(format!("it did not answer within {ANSWER_WITHIN:?}"))),
         };
         if from.node_id != target {
-            return Ok(Err(format!("node {} answers at its address: check the list of nodes", from.node_id)));
+            return Ok(Err(format!(
+                "node {} answers at its address: check the addresses in the list of nodes",
+                from.node_id
+            )));
         }
         let recorded = self.record(from).await?;
         if recorded != from {
             return Ok(Err(format!(
-                "it comes from another store ({}) than the one recorded here ({}), so its directory was wiped or \
-                 replaced. Bring the old directory back; or, as this cluster holds nothing yet, stop all nodes, clear \
-                 all directories and start again",
+                "it comes from another store ({}) than the one recorded here ({}): its directory was wiped or replaced, or \
+                 two nodes run with the id {target}. Give each node its own id; or bring the old directory back; or, as \
+                 this cluster holds nothing yet, stop all nodes, clear all directories and start again",
                 from.store_id, recorded.store_id
             )));
         }
@@ -249,7 +257,9 @@ impl<C: RaftTypeConfig> Formation<C> {
                 (Some(our), Some(their)) => {
                     return Err(format!(
                         "it has recorded another store ({their}) for node {id} than this node ({our}): the directory \
-                         of node {id} was wiped or replaced while the cluster formed"
+                         of node {id} was wiped or replaced while the cluster formed, or two nodes run with the id {id}. \
+                         Give each node its own id; then, as this cluster holds nothing yet, stop all nodes, clear all \
+                         directories and start again"
                     ));
                 }
                 (None, _) => return Err(format!("it is ready, but node {id} was not heard of yet")),
@@ -301,17 +311,29 @@ impl<C: RaftTypeConfig> Formation<C> {
         // Once a cluster is recorded its id alone counts; the list it was formed with may have been forgotten.
         let wanted = me.cluster_id.unwrap_or(self.cluster_id);
         if *cluster_name != me.cluster_name {
-            return Some(format!("this is the cluster {:?}, not {cluster_name:?}", me.cluster_name));
+            return Some(format!(
+                "this is the cluster {:?}, not {cluster_name:?}: give every node of a cluster the same name",
+                me.cluster_name
+            ));
         }
         if *to != node_id {
-            return Some(format!("this is node {node_id}, not node {to}: check the list of nodes"));
+            return Some(format!(
+                "this is node {node_id}, not node {to}: check the addresses in the list of nodes"
+            ));
         }
         if from.node_id == node_id {
             return Some(if from.store_id == me.replica.store_id {
                 format!("node {node_id} was asked by itself, or by a copy of its directory")
             } else {
-                format!("two nodes say that they are node {node_id}")
+                format!("two nodes say that they are node {node_id}: give each its own id")
             });
+        }
+        if *cluster_id != wanted && me.cluster_id.is_some() {
+            return Some(format!(
+                "this node is in a cluster already ({wanted}), which was formed with another list than yours (that makes \
+                 {cluster_id}): a node that comes later must join it instead of forming one; a node that was there from \
+                 the start needs its old directory or the old list"
+            ));
         }
         if *cluster_id != wanted {
             return Some(format!(
@@ -327,9 +349,9 @@ impl<C: RaftTypeConfig> Formation<C> {
 fn wiped<NID: NodeId>(me: NID, asker: Replica<NID>, known: StoreId) -> String {
     let id = asker.node_id;
     format!(
-        "node {me} knows node {id} under another store ({known}): the directory of node {id} was wiped or replaced, so \
-         it takes no part in forming a cluster. Bring the old directory back, or remove node {id} from the cluster and \
-         add it again"
+        "node {me} knows node {id} under another store ({known}): the directory of node {id} was wiped or replaced, or two \
+         nodes run with the id {id}. Give each node its own id; or bring the old directory back; or remove node {id} from \
+         the cluster and have it join again: with its old list it waits for ever"
     )
 }
 
@@ -349,7 +371,10 @@ impl<C: RaftTypeConfig> FormationServer<C> for Formation<C> {
                 }
                 Some(store_id) => FormReply::Refused { reason: wiped(my_id, asker, *store_id) },
                 None => FormReply::Refused {
-                    reason: format!("node {} is not a member of the cluster: add it first", asker.node_id),
+                    reason: format!(
+                        "node {} is not a member of this cluster, which is formed already: it must join it instead",
+                        asker.node_id
+                    ),
                 },
             };
         }

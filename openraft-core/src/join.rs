@@ -5,6 +5,7 @@
 //! joiner that was killed at any point starts anew with the same call, until its log holds a membership. A node id that
 //! belongs to another store is never taken over: that store's promises would be broken by one that knows none of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use openraft_adapters::{
     Env, Identity, IdentityStore, JoinNetwork, JoinReply, JoinRequest, JoinServer, RaftTypeConfig,
     StorageError,
 };
-use openraft_engine::{ChangeRefused, ClusterId};
+use openraft_engine::{ChangeRefused, ClusterId, NodeId, Replica};
 use tokio::sync::watch;
 
 use crate::{ChangeMembershipError, Raft};
@@ -72,7 +73,7 @@ impl<C: RaftTypeConfig> Admission<C> {
         let asker = request.from;
         if request.cluster_name != me.cluster_name {
             return Some(format!(
-                "this is the cluster {:?}, not {:?}",
+                "this is the cluster {:?}, not {:?}: give every node of a cluster the same name",
                 me.cluster_name, request.cluster_name
             ));
         }
@@ -81,9 +82,6 @@ impl<C: RaftTypeConfig> Admission<C> {
                 "your directory belongs to the cluster {theirs}, and this is {cluster_id}: give the addresses of that \
                  cluster, or an empty directory"
             ));
-        }
-        if asker.node_id == me.replica.node_id {
-            return Some(format!("this is node {} itself: give the new node another id", asker.node_id));
         }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
@@ -99,12 +97,28 @@ impl<C: RaftTypeConfig> Admission<C> {
     }
 }
 
+/// What an asker is told that says it is the node that it asks.
+fn myself<NID: NodeId>(me: &Replica<NID>, asker: &Replica<NID>) -> String {
+    let id = me.node_id;
+    if me == asker {
+        format!("node {id} asked itself: give it the address of a node that is a member already")
+    } else {
+        format!("this is node {id} itself: give the new node another id")
+    }
+}
+
 #[async_trait]
 impl<C: RaftTypeConfig> JoinServer<C> for Admission<C> {
     async fn join(&self, request: JoinRequest<C::NodeId, C::Node>) -> JoinReply<C::Node> {
         let me = self.identity.identity();
+        if request.from.node_id == me.replica.node_id {
+            return JoinReply::Refused { reason: myself(&me.replica, &request.from) };
+        }
         let Some(cluster_id) = me.cluster_id.filter(|_| self.raft.is_initialized()) else {
-            return JoinReply::NotNow { reason: "it is in no cluster itself yet".to_owned() };
+            return JoinReply::NotNow {
+                reason: "it is in no cluster itself yet; somebody must form one, and only later nodes join"
+                    .to_owned(),
+            };
         };
         if let Some(reason) = self.objection(&me, cluster_id, &request) {
             return JoinReply::Refused { reason };
@@ -193,12 +207,16 @@ impl<C: RaftTypeConfig> Joining<C> {
     /// # Cancellation
     /// Safe: the node may have been admitted, and is again by a later call.
     pub async fn join(&self, network: &dyn JoinNetwork<C>, env: &Env) -> Result<ClusterId, JoinError> {
-        let mut members = self.members.iter().cycle();
+        let mut members = self.members.iter().enumerate().cycle();
+        // What each member said last, and behind them what the leader that one named did.
+        let mut reasons: BTreeMap<usize, String> = BTreeMap::new();
         let mut leader: Option<C::Node> = None;
         let mut pause = PAUSE_MIN;
         loop {
             let named = leader.is_some();
-            let asked = leader.take().or_else(|| members.next().cloned()).expect("members come round again");
+            let asked = leader.take().map(|node| (self.members.len(), node));
+            let asked = asked.or_else(|| members.next().map(|(i, node)| (i, node.clone())));
+            let (i, asked) = asked.expect("members come round again");
             let reason = match env.timeout(ANSWER_WITHIN, network.join(&asked, self.request())).await {
                 Ok(Ok(JoinReply::Admitted { cluster_id })) => {
                     self.identity.record_cluster(cluster_id).await?;
@@ -210,6 +228,7 @@ impl<C: RaftTypeConfig> Joining<C> {
                 Ok(Ok(JoinReply::AskLeader { node })) => {
                     leader = Some(node);
                     if !named {
+                        reasons.remove(&i);
                         continue;
                     }
                     // Two that name each other are not asked in turn without a pause.
@@ -219,6 +238,8 @@ impl<C: RaftTypeConfig> Joining<C> {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("a member did not answer within {ANSWER_WITHIN:?}"),
             };
+            reasons.insert(i, reason);
+            let reason = reasons.values().map(String::as_str).collect::<Vec<_>>().join("; ");
             self.waiting.send_if_modified(|before| {
                 let news = *before != reason;
                 if news {
