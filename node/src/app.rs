@@ -7,6 +7,8 @@ use openraft_engine::LogId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::values;
+
 /// A replicated application: its state as a value, and what changes and reads it.
 ///
 /// Every node holds one. The default is the state before the first command; a clone is the view from which a snapshot is
@@ -48,6 +50,6 @@ pub trait App: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 's
     fn restore(input: &mut dyn Read) -> io::Result<Self> {
         let mut bytes = Vec::new();
         input.read_to_end(&mut bytes)?;
-        postcard::from_bytes(&bytes).map_err(io::Error::other)
+        values::decode(&bytes).map_err(|cause| io::Error::other(values::foreign_state::<Self>(&cause)))
     }
 }

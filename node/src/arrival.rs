@@ -1,12 +1,14 @@
 //! How a node comes into its cluster, beside everything else that it does: it forms one with the others of a list, or
 //! asks the members of one that exists. Afterwards what peers that form are told follows the membership.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use openraft_adapters::Env;
 use openraft_core::Raft;
 use openraft_core::formation::{Formation, FormationStatus, PeerFormation};
 use openraft_core::join::Joining;
+use openraft_engine::BasicNode;
 use tokio::sync::watch;
 
 use crate::NodeTypeConfig;
@@ -41,7 +43,9 @@ pub(crate) enum Standing {
 
 /// What a node that arrives waits for, in words for an operator.
 pub(crate) enum Waiting {
-    Forming(watch::Receiver<FormationStatus<u64>>),
+    /// For the others of a list.
+    Forming(watch::Receiver<FormationStatus<u64>>, BTreeMap<u64, BasicNode>),
+    /// For a member that answers.
     Joining(watch::Receiver<String>),
 }
 
@@ -50,11 +54,18 @@ impl Waiting {
     pub(crate) fn sentences(&self) -> Vec<String> {
         match self {
             Self::Joining(waiting) => vec![format!("to join the cluster: {}", *waiting.borrow())],
-            Self::Forming(status) => {
+            Self::Forming(status, list) => {
                 let status = status.borrow();
+                let address = |id| list.get(id).map_or("", |node| node.addr.as_str());
                 let peers = status.peers.iter().filter(|_| !status.formed);
                 let missing = peers.filter_map(|(id, peer)| match peer {
-                    PeerFormation::Waiting { reason } => Some(format!("for node {id}: {reason}")),
+                    // The network says itself where it looked for whom.
+                    PeerFormation::Waiting { reason } if reason.contains(address(id)) => {
+                        Some(format!("for node {id}: {reason}"))
+                    }
+                    PeerFormation::Waiting { reason } => {
+                        Some(format!("for node {id} at {}: {reason}", address(id)))
+                    }
                     PeerFormation::Recorded => None,
                 });
                 missing.collect()
@@ -68,11 +79,17 @@ impl Waiting {
         if sentences.is_empty() {
             return "the node is starting".to_owned();
         }
-        let what = match self {
-            Self::Forming(_) => "the cluster is not formed yet: every listed node must run; the node waits",
-            Self::Joining(_) => "the node has not joined its cluster yet: it waits",
+        let (what, remedy) = match self {
+            Self::Forming(..) => (
+                "the cluster is not formed yet: every listed node must run; the node waits",
+                "Start the nodes that do not answer, or correct the list on all nodes",
+            ),
+            Self::Joining(_) => (
+                "the node has not joined its cluster yet: it waits",
+                "One of the members given to join() must run, and a leader be known to it",
+            ),
         };
-        format!("{what} {}", sentences.join("; "))
+        format!("{what} {}. {remedy}", sentences.join("; "))
     }
 }
 

@@ -3,18 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use openraft_engine::BasicNode;
 
 use crate::StartError;
 
-/// Whether the caller runs on tokio, with sockets and timers; without those tokio panics with words of its own.
+/// Whether the caller runs on tokio.
+///
+/// # Panics
+/// With tokio's own words, if that has no timers; without sockets the first of those panics alike.
 ///
 /// # Errors
 /// If it does not.
 pub(crate) fn runtime() -> Result<(), StartError> {
     match tokio::runtime::Handle::try_current() {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            // Here, and not in a task whose panic the caller would never see.
+            drop(tokio::time::sleep(Duration::ZERO));
+            Ok(())
+        }
         Err(_) => refused(
             "a node must be started within a tokio runtime: write #[tokio::main] above main, or call start() inside \
              tokio::runtime::Runtime::block_on; the runtime must live as long as the node"

@@ -1,6 +1,7 @@
 //! What goes wrong, for whoever starts a node, writes or reads.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,9 +26,7 @@ pub enum StartError {
         reason: String,
     },
     /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: {source}; stop what listens there, or give this node another address"
-    )]
+    #[error("cannot listen on {address}: {source}; {}", listen_remedy(source))]
     Listen {
         /// Which.
         address: String,
@@ -47,6 +46,17 @@ pub enum StartError {
 impl fmt::Debug for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+fn listen_remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "stop what listens there, or give this node another address",
+        ErrorKind::AddrNotAvailable => {
+            "that is no address of this machine: give listen() one that is, or 0.0.0.0 for all of them"
+        }
+        ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose a greater one",
+        _ => "give listen() an address of this machine, host:port",
     }
 }
 

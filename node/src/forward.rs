@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
+use hyper::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -83,7 +83,17 @@ impl Forwarder {
                 .to_bytes();
             if !status.is_success() {
                 // Whoever answers there did not take it for an order: nothing is proposed.
-                return Err(Outcome::NotTaken(format!("{target} answered {status} to an order")));
+                return Err(if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    Outcome::Refused(format!(
+                        "the leader at {target} takes nothing so large: cut it up, or raise max_proposal_bytes on all \
+                         nodes"
+                    ))
+                } else {
+                    Outcome::NotTaken(format!(
+                        "{target}, the address of the leader, answered {status} to an order: does a node of this program \
+                         run there?"
+                    ))
+                });
             }
             postcard::from_bytes(&body).map_err(|error| {
                 Outcome::Unknown(format!("the answer of the leader {target} is not understood: {error}"))

@@ -104,7 +104,7 @@
 //! - [`Node`]: write, read, an end in order. [`RaftNode`], below it, knows nothing of the application.
 //! - [`StartError`], [`WriteError`], [`ReadError`], [`ReadyError`]: what goes wrong, and what to do about it.
 //! - Inside: `arrival` forms or joins the cluster; `order` is what only a leader carries out, `forward` takes it there,
-//!   `routes` receives it; `admin` and `status` answer operators.
+//!   `routes` receives it; `admin` and `status` answer operators; `values` is how an application's values travel.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 // Sockets, files and the system's clock: this crate is the real thing and is not simulated.
 
@@ -124,6 +124,7 @@ mod raft_node;
 mod routes;
 mod status;
 mod types;
+mod values;
 
 pub use admin::{AdminError, AdminErrorCode, HealthAnswer, MembersAnswer, SnapshotAnswer, TransferAnswer};
 pub use app::App;

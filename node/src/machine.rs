@@ -3,7 +3,10 @@
 //! The state lives in memory. What is durable is the log and the current snapshot: a start restores the snapshot, and
 //! the core applies the log behind it anew. Applied index and snapshot are thus one thing, and no crash can part them.
 
+use std::any::Any;
+use std::fmt::{Debug, Display};
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
@@ -66,6 +69,24 @@ fn remedy(id: &str) -> String {
     )
 }
 
+/// Goes on with the application's panic, in words that say where it came from and what to do.
+fn fail_apply(log_id: impl Display, command: &impl Debug, panic: &(dyn Any + Send)) -> ! {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");
+    let mut shown = format!("{command:?}");
+    if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARS) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    resume_unwind(Box::new(format!(
+        "App::apply panicked at entry {log_id}, on the command {shown}: {text}. It will again at every start, on every node: \
+         run a program whose apply answers this command instead; the log is kept"
+    )))
+}
+
+/// How much of a command that nobody survives is shown.
+const SHOWN_CHARS: usize = 200;
+
 /// The state that a snapshot holds.
 async fn read<A: App>(snapshot: &Snapshot<NodeTypes<A>>) -> Result<A, StorageError> {
     let Snapshot { meta, source } = snapshot;
@@ -120,7 +141,8 @@ impl<A: App> RaftStateMachine<NodeTypes<A>> for AppMachine<A> {
         let mut state = self.state.write();
         for entry in entries.iter() {
             if let EntryPayload::Normal(command) = &entry.payload {
-                replies.push(state.apply(entry.log_id, command));
+                let applied = catch_unwind(AssertUnwindSafe(|| state.apply(entry.log_id, command)));
+                replies.push(applied.unwrap_or_else(|panic| fail_apply(entry.log_id, command, &*panic)));
             }
             self.last_applied = Some(entry.log_id);
         }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::NodeTypeConfig;
 
+/// What an order takes beside the proposal in it, at most: its kind.
+pub(crate) const ORDER_OVERHEAD_BYTES: usize = 16;
+
 /// What only a leader carries out. Variants are only ever added at the end: nodes of two versions exchange it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order<D> {

@@ -9,15 +9,16 @@ use openraft_adapters::{
 };
 use openraft_core::{Config, Fatal, Raft, ReadIndexError, ReadPolicy, WriteReply};
 use openraft_engine::{BasicNode, ClusterId, LogId, MembershipChange, Timestamp};
+use openraft_network_http::Troubles;
 use serde::de::DeserializeOwned;
 use tokio::sync::{oneshot, watch};
 
 use crate::arrival::{Standing, Waiting};
 use crate::builder::{NodeBuilder, OfParts};
 use crate::forward::{Address, Forwarder};
-use crate::order::{Order, Outcome, carry_out};
+use crate::order::{ORDER_OVERHEAD_BYTES, Order, Outcome, carry_out};
 use crate::status::Details;
-use crate::{NodeTypeConfig, ReadError, ReadyError, WriteError};
+use crate::{NodeTypeConfig, ReadError, ReadyError, WriteError, values};
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub(crate) struct Inner<C: NodeTypeConfig> {
     pub(crate) started: Timestamp,
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) waiting: Waiting,
+    /// With which peers it does not go well, if the network is one that says so.
+    pub(crate) troubles: Option<Troubles<u64>>,
     /// What the application adds to the status.
     pub(crate) details: Details,
     pub(crate) forwarder: Forwarder,
@@ -222,6 +225,7 @@ impl<C: NodeTypeConfig> RaftNode<C> {
     async fn order<T: DeserializeOwned>(&self, order: Order<C::D>) -> Result<T, WriteError> {
         let encoded = postcard::to_stdvec(&order)
             .map_err(|error| WriteError::Refused { reason: format!("it does not encode: {error}") })?;
+        self.check(&order, &encoded)?;
         let repeatable = order.is_repeatable();
         let (mut order, mut unknown) = (Some(order), None);
         let env = &self.inner.env;
@@ -229,10 +233,16 @@ impl<C: NodeTypeConfig> RaftNode<C> {
         loop {
             let within = end.since(env.now());
             let reason = match self.try_order(&mut order, &encoded, within).await? {
-                Outcome::Done(answer) => return decoded(&answer),
+                Outcome::Done(answer) => {
+                    return values::decode(&answer).map_err(|cause| WriteError::OutcomeUnknown {
+                        reason: values::foreign_reply::<C::R>(&cause),
+                    });
+                }
                 Outcome::Refused(reason) => return Err(WriteError::Refused { reason }),
                 Outcome::Overloaded(reason) => return Err(WriteError::Overloaded { reason }),
-                Outcome::Unknown(reason) if !repeatable => return Err(WriteError::OutcomeUnknown { reason }),
+                Outcome::Unknown(reason) if !repeatable => {
+                    return Err(WriteError::OutcomeUnknown { reason: self.with_the_missing(reason) });
+                }
                 Outcome::Unknown(reason) => unknown.insert(reason).clone(),
                 Outcome::NotTaken(reason) => reason,
             };
@@ -244,6 +254,21 @@ impl<C: NodeTypeConfig> RaftNode<C> {
                 });
             }
             env.sleep(PAUSE).await;
+        }
+    }
+
+    /// What stands against an order whoever leads: a log must never hold what cannot be read from it again, and a leader
+    /// would not read what is too large to its end.
+    fn check(&self, order: &Order<C::D>, encoded: &[u8]) -> Result<(), WriteError> {
+        let Order::Write(_) = order else { return Ok(()) };
+        let (size, limit) = (encoded.len() as u64, self.inner.config.max_proposal_bytes);
+        if size > limit.saturating_add(ORDER_OVERHEAD_BYTES as u64) {
+            let too_large = openraft_core::WriteError::<C>::TooLarge { size, limit };
+            return Err(WriteError::Refused { reason: too_large.to_string() });
+        }
+        match values::decode::<Order<C::D>>(encoded) {
+            Ok(_) => Ok(()),
+            Err(cause) => Err(WriteError::Refused { reason: values::unreadable::<C::D>(&cause) }),
         }
     }
 
@@ -270,9 +295,8 @@ impl<C: NodeTypeConfig> RaftNode<C> {
         if leader == Some(me) {
             let order = match order.take() {
                 Some(order) => order,
-                None => postcard::from_bytes(encoded).map_err(|error| WriteError::Refused {
-                    reason: format!("it does not decode from what it was encoded to: {error}"),
-                })?,
+                None => values::decode(encoded)
+                    .map_err(|cause| WriteError::Refused { reason: values::unreadable::<C::D>(&cause) })?,
             };
             return Ok(carry_out(&self.inner.raft, &self.inner.env, order, within).await);
         }
@@ -317,7 +341,7 @@ impl<C: NodeTypeConfig> RaftNode<C> {
                 Ok(Err(ReadIndexError::NotLeader(forward))) if forward.leader.is_none() => {
                     self.why_no_leader()
                 }
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => self.with_the_missing(error.to_string()),
                 Err(_) => self.why_no_leader(),
             };
             if env.now() + PAUSE >= end {
@@ -395,10 +419,4 @@ impl<C: NodeTypeConfig> RaftNode<C> {
         drop(self.inner.open().take());
         ended
     }
-}
-
-fn decoded<T: DeserializeOwned>(answer: &[u8]) -> Result<T, WriteError> {
-    postcard::from_bytes(answer).map_err(|error| WriteError::OutcomeUnknown {
-        reason: format!("it took effect, but the reply does not decode: {error}"),
-    })
 }

@@ -9,15 +9,12 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{any, post};
 
 use crate::forward::{Address, MAX_ADDRESS_BYTES, ORDER_PATH};
-use crate::order::{Order, Outcome, carry_out};
+use crate::order::{ORDER_OVERHEAD_BYTES, Order, Outcome, carry_out};
 use crate::raft_node::Inner;
-use crate::{NodeTypeConfig, RaftNode, admin};
+use crate::{NodeTypeConfig, RaftNode, admin, values};
 
 /// The largest order besides a write: a change of the members.
 const MAX_CHANGE_BYTES: usize = 64 * 1024;
-
-/// What an order takes beside the proposal in it: its kind.
-const ORDER_OVERHEAD_BYTES: usize = 16;
 
 /// The routes, to be merged with the application's own. They do not keep the node alive.
 pub(crate) fn router<C: NodeTypeConfig>(node: &RaftNode<C>) -> Router {
@@ -41,14 +38,10 @@ async fn take_order<C: NodeTypeConfig>(State(inner): State<Weak<Inner<C>>>, body
 }
 
 async fn judge<C: NodeTypeConfig>(inner: &Inner<C>, body: &[u8]) -> Outcome {
-    let not_understood = |error: postcard::Error| {
-        Outcome::Refused(format!(
-            "the leader does not understand the command ({error}): do all nodes run the same version of the program?"
-        ))
-    };
+    let not_understood = |cause: String| Outcome::Refused(values::foreign_command::<C::D>(&cause));
     let (address, order) = match postcard::take_from_bytes::<Address>(body) {
         Ok(taken) => taken,
-        Err(error) => return not_understood(error),
+        Err(error) => return not_understood(error.to_string()),
     };
     let (me, cluster_id) = (inner.raft.replica().node_id, inner.cluster_id());
     if address.to != me || Some(address.cluster_id) != cluster_id {
@@ -61,11 +54,11 @@ async fn judge<C: NodeTypeConfig>(inner: &Inner<C>, body: &[u8]) -> Outcome {
             inner.address
         ));
     }
-    match postcard::from_bytes::<Order<C::D>>(order) {
+    match values::decode::<Order<C::D>>(order) {
         Ok(order) => {
             let within = Duration::from_millis(address.within_ms);
             carry_out(&inner.raft, &inner.env, order, within).await
         }
-        Err(error) => not_understood(error),
+        Err(cause) => not_understood(cause),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use openraft_adapters::engine::LogIdOptionExt;
 use openraft_core::{RaftMetrics, ServerState};
 use openraft_engine::{BasicNode, Member};
+use openraft_network_http::Troubles;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -164,7 +165,12 @@ impl<C: NodeTypeConfig> RaftNode<C> {
             let nodes = metrics.membership.membership.nodes();
             let others = nodes.iter().filter(|(id, _)| **id != metrics.id);
             let addresses: Vec<&str> = others.map(|(_, member)| member.node.addr.as_str()).collect();
-            format!("node {} was removed from its cluster; ask one of {}", metrics.id, addresses.join(", "))
+            format!(
+                "node {} was removed from its cluster; ask one of {}. To have it back, start it with an empty directory \
+                 and join()",
+                metrics.id,
+                addresses.join(", ")
+            )
         })
     }
 
@@ -176,17 +182,41 @@ impl<C: NodeTypeConfig> RaftNode<C> {
         }
     }
 
-    /// What a quorum is, and whom the leader misses.
+    /// What a quorum is, and who is missing, as far as this node knows.
     pub fn why_no_quorum(&self) -> String {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow();
         let quorum = quorum_sentence(&metrics);
-        let silent = metrics.followers.iter().filter(|(_, follower)| !follower.reachable);
-        let silent: Vec<String> = silent.map(|(id, _)| format!("node {id}")).collect();
-        match silent.is_empty() {
-            true => quorum,
-            false => format!("{quorum}; no answer comes from {}", silent.join(" and ")),
+        match self.missing(&metrics) {
+            missing if missing.is_empty() => quorum,
+            missing => {
+                format!("{quorum}; {}. Start those nodes, or mend the way to them", missing.join("; "))
+            }
         }
+    }
+
+    /// `reason`, and the members with which it does not go well: as a rule they are the cause.
+    pub(crate) fn with_the_missing(&self, reason: String) -> String {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        match self.missing(&metrics) {
+            missing if missing.is_empty() => reason,
+            missing => format!("{reason}; {}", missing.join("; ")),
+        }
+    }
+
+    /// The members with which it does not go well, each with the reason if one is known: what the network made of its
+    /// last attempt, and whom the leader has not heard of.
+    fn missing(&self, metrics: &RaftMetrics<C>) -> Vec<String> {
+        let troubles = self.inner.troubles.as_ref().map(Troubles::list).unwrap_or_default();
+        let silent = |id: &u64| metrics.followers.get(id).is_some_and(|follower| !follower.reachable);
+        let nodes = metrics.membership.membership.nodes();
+        let others = nodes.keys().filter(|id| **id != metrics.id);
+        let missing = others.filter_map(|id| match troubles.get(id) {
+            Some(error) => Some(error.to_string()),
+            None => silent(id).then(|| format!("no answer comes from node {id}")),
+        });
+        missing.collect()
     }
 
     /// Where the leader is found, if it is known and is another node.
@@ -255,7 +285,7 @@ fn role<C: NodeTypeConfig>(metrics: &RaftMetrics<C>, standing: &Standing, waitin
         (Standing::Excluded(_), _) => "excluded",
         (Standing::Arriving, _) if waiting.sentences().is_empty() => "starting",
         (Standing::Arriving, _) => match waiting {
-            Waiting::Forming(_) => "forming",
+            Waiting::Forming(..) => "forming",
             Waiting::Joining(_) => "joining",
         },
         (Standing::Member, _) if metrics.removed => "removed",

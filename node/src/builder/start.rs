@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::{NodeBuilder, OfParts};
 use crate::arrival::{Arrival, Surroundings, Waiting};
 use crate::forward::Forwarder;
+use crate::parts::NodeNetwork;
 use crate::raft_node::{Inner, Open, ServerTask};
 use crate::{NodeTypeConfig, RaftNode, StartError, check, routes};
 
@@ -43,8 +44,14 @@ impl<C: NodeTypeConfig, M> NodeBuilder<C, M> {
 
         let OfParts { identity, log, state_machine } = open(self.machine).await?;
         let env = self.env.unwrap_or_else(Env::tokio);
-        let network =
-            self.network.unwrap_or_else(|| Arc::new(HttpNetwork::new(identity.clone(), self.options)));
+        let (network, troubles): (Arc<dyn NodeNetwork<C>>, _) = match self.network {
+            Some(network) => (network, None),
+            None => {
+                let network = HttpNetwork::new(identity.clone(), self.options);
+                let troubles = network.troubles();
+                (Arc::new(network), Some(troubles))
+            }
+        };
         let formation = Arc::new(Formation::new(identity.clone(), list.clone()));
         let Identity { replica, cluster_name, .. } = identity.identity();
         let raft = Raft::start(RaftParts {
@@ -63,7 +70,7 @@ impl<C: NodeTypeConfig, M> NodeBuilder<C, M> {
             formation.set_formed_of(&raft);
         }
         let (arrival, waiting) = if self.join.is_empty() {
-            (Arrival::Forming, Waiting::Forming(formation.status()))
+            (Arrival::Forming, Waiting::Forming(formation.status(), list.clone()))
         } else {
             let me = BasicNode::new(address.clone());
             let joining = Joining::new(identity.clone(), me, self.join, self.promote);
@@ -89,6 +96,7 @@ impl<C: NodeTypeConfig, M> NodeBuilder<C, M> {
                 started: env.now(),
                 standing,
                 waiting,
+                troubles,
                 details: self.details,
                 forwarder: Forwarder::new(env.clone()),
                 stop,
