@@ -75,11 +75,12 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
         if let Some(snapshot) = found.snapshot {
             engine.restore_snapshot(&snapshot);
         }
+        // Before the commit index settles them: what an earlier one of the last memberships says of this node counts no
+        // more if the last is committed, but that it was a member stays true.
+        engine.note_membership();
         if let Some(hint) = found.committed_hint.filter(|hint| engine.state.log.holds(hint)) {
             engine.advance_commit(Some(hint));
         }
-        // What an earlier one of the last memberships says of this node counts no more if the last is committed.
-        engine.note_membership();
         engine.settle_memberships();
         engine.begin_quietly(now);
         engine.arm_election_at_start(now);

@@ -33,6 +33,15 @@ fn a_removed_node_that_restarts_still_knows_it_and_does_not_campaign() {
 }
 
 #[test]
+fn a_removed_node_whose_state_lives_in_memory_still_knows_it_when_it_restarts() {
+    let state = RestartState { applied: None, ..removal_applied() };
+    let mut node = Bench::with(config(3), state);
+    node.run();
+    assert!(node.engine.is_removed());
+    assert_eq!(node.engine.next_deadline(), None);
+}
+
+#[test]
 fn a_member_that_restarts_still_tells_a_removed_node_of_its_removal() {
     let mut node = Bench::with(config(1), removal_applied());
     let vote = crate::Vote::new(20, 3);
