@@ -183,6 +183,56 @@ mod tests {
         assert!(sizes.weight(30_000..60_000).abs_diff(exact * 3 / 10) < exact / 32);
     }
 
+    /// Appends of one entry each.
+    fn of(weights: &[u64]) -> LogSizes {
+        let mut sizes = LogSizes::default();
+        weights.iter().for_each(|bytes| sizes.append(1, *bytes));
+        sizes
+    }
+
+    /// What each entry weighs.
+    fn each(sizes: &LogSizes, entries: Range<u64>) -> Vec<u64> {
+        entries.map(|index| sizes.weight(index..index + 1)).collect()
+    }
+
+    #[test]
+    fn appends_that_are_no_small_part_of_the_whole_are_known_exactly_and_light_ones_together() {
+        let weights: Vec<u64> = (0..60).map(|i| 10 + i % 3 * 20).collect();
+        assert_eq!(each(&of(&weights), 0..60), weights);
+        let mut after_heavy = of(&[1_000_000]);
+        (0..200).for_each(|_| after_heavy.append(1, 1));
+        assert!(after_heavy.sums.len() < 5, "{:?}", after_heavy.sums);
+        // What was purged before makes nothing coarser.
+        after_heavy.purge(201);
+        weights.iter().for_each(|bytes| after_heavy.append(1, *bytes));
+        assert_eq!(each(&after_heavy, 201..261), weights);
+    }
+
+    #[test]
+    fn neighbours_are_joined_only_when_there_are_too_many_and_only_light_ones() {
+        // Each weighs so much more than those before it that nothing is joined as it is appended.
+        let weights: Vec<u64> =
+            (0..300).scan(1_000, |w, _| Some(std::mem::replace(w, *w * 102 / 100))).collect();
+        let full = of(&weights[..SUMS_MAX]);
+        assert_eq!(each(&full, 0..SUMS_MAX as u64), weights[..SUMS_MAX]);
+        let joined = of(&weights);
+        assert!(joined.sums.len() <= SUMS_MAX, "{}", joined.sums.len());
+        let (light, total) = (weights[..150].iter().sum::<u64>(), weights.iter().sum::<u64>());
+        assert!(joined.weight(0..150).abs_diff(light) <= total / FINENESS, "{}", joined.weight(0..150));
+        assert_eq!(each(&joined, 240..300), weights[240..], "each is more than a small part");
+        assert_eq!(joined.weight(0..300), total);
+    }
+
+    #[test]
+    fn a_truncation_within_an_append_leaves_its_share_and_one_of_all_leaves_nothing() {
+        let mut sizes = LogSizes::new(10..20, 1_000);
+        sizes.truncate(15);
+        sizes.append(1, 70);
+        assert_eq!((sizes.weight(0..15), sizes.weight(15..16), sizes.weight(16..99)), (500, 70, 0));
+        sizes.truncate(10);
+        assert_eq!(sizes, LogSizes::new(10..10, 0));
+    }
+
     #[derive(Clone, Debug)]
     enum Op {
         Append(Vec<u64>),

@@ -44,3 +44,15 @@ impl fmt::Debug for Timestamp {
         write!(f, "{:?}", Duration::from_nanos(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_its_distance_from_the_beginning_and_no_distance_is_below_nothing() {
+        let (early, late) = (Timestamp::from_nanos(7), Timestamp::from_nanos(10));
+        assert_eq!((early.as_nanos(), early + Duration::from_nanos(3)), (7, late));
+        assert_eq!((late.since(early), early.since(late)), (Duration::from_nanos(3), Duration::ZERO));
+    }
+}
