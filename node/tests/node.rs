@@ -353,3 +353,19 @@ async fn a_change_that_began_and_found_no_leader_afterwards_is_of_unknown_outcom
     assert!(matches!(&removed, Err(WriteError::OutcomeUnknown { .. })), "{removed:?}");
     leader.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_last_handle_is_dropped_ends_and_its_directory_may_be_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = addresses(1);
+    let node = start::<Words>(dir.path(), 1, &cluster).await.unwrap();
+    node.write("word".to_owned()).await.unwrap();
+    let mut metrics = node.raft().metrics();
+    drop(node);
+    // The sender goes with the core.
+    let ended = async { while metrics.changed().await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the core ends");
+    let node = start::<Words>(dir.path(), 1, &cluster).await.unwrap();
+    assert_eq!(node.read(0, Consistency::Linearizable).await.unwrap().as_deref(), Some("word"));
+    end(vec![node]).await;
+}
