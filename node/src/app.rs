@@ -34,7 +34,8 @@ pub trait App: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 's
     /// Looks something up. Commands wait meanwhile.
     fn query(&self, query: Self::Query) -> Self::Answer;
 
-    /// Writes the state. Runs on a thread of its own, on a clone.
+    /// Writes the state. Runs on a thread of its own, on a clone. The first snapshot of a process is at once
+    /// [restored](App::restore), and kept only if that succeeds: the log is purged for it.
     ///
     /// # Errors
     /// If it cannot be written; the snapshot before it stays.

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::fmt::{Debug, Display};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
@@ -47,11 +48,14 @@ pub(crate) struct AppMachine<A: App> {
     state: Shared<A>,
     snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>,
     last_applied: Option<LogIdOf<NodeTypes<A>>>,
+    /// Whether a snapshot that this program wrote was read back by it. A program's types do not change while it runs, so
+    /// once is enough.
+    read_back: Arc<AtomicBool>,
 }
 
 impl<A: App> AppMachine<A> {
     pub(crate) fn new(state: Shared<A>, snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>) -> Self {
-        Self { state, snapshots, last_applied: None }
+        Self { state, snapshots, last_applied: None, read_back: Arc::default() }
     }
 
     async fn restore(&mut self, snapshot: Snapshot<NodeTypes<A>>) -> Result<(), StorageError> {
@@ -67,6 +71,10 @@ fn remedy(id: &str) -> String {
         "restoring snapshot {id:?}: App::restore must read what App::snapshot wrote, also what an earlier version of the \
          program wrote; run that version, or mend restore"
     )
+}
+
+fn unrestorable() -> &'static str {
+    "reading back the snapshot that was just written, which App::restore must do before the log may be purged for it,"
 }
 
 /// Goes on with the application's panic, in words that say where it came from and what to do.
@@ -159,6 +167,7 @@ impl<A: App> RaftStateMachine<NodeTypes<A>> for AppMachine<A> {
             view: self.state.read().clone(),
             meta: SnapshotMetaOf::<NodeTypes<A>> { last_log_id, membership, snapshot_id },
             snapshots: self.snapshots.clone(),
+            read_back: self.read_back.clone(),
         }))
     }
 
@@ -194,19 +203,29 @@ struct Builder<A: App> {
     view: A,
     meta: SnapshotMetaOf<NodeTypes<A>>,
     snapshots: Arc<dyn SnapshotStore<NodeTypes<A>>>,
+    read_back: Arc<AtomicBool>,
 }
 
 #[async_trait]
 impl<A: App> SnapshotBuilder<NodeTypes<A>> for Builder<A> {
     async fn build(self: Box<Self>) -> Result<SnapshotMetaOf<NodeTypes<A>>, StorageError> {
-        let Self { view, meta, snapshots } = *self;
+        let Self { view, meta, snapshots, read_back } = *self;
         let (mut out, mut chunks) = pipe::writer();
         let writing = tokio::task::spawn_blocking(move || {
             view.snapshot(&mut out)?;
             out.flush()
         });
+        // What does not restore must not become what the log is purged for.
+        let reading = (!read_back.load(Ordering::Relaxed)).then(|| {
+            let (chunks, mut reader) = pipe::reader();
+            (chunks, tokio::task::spawn_blocking(move || A::restore(&mut reader).map(drop)))
+        });
         let (mut writer, mut offset) = (snapshots.writer(&meta), 0);
         while let Some(chunk) = chunks.recv().await {
+            if let Some((chunks, _)) = &reading {
+                // It may have read all that it wants, or have failed: it will say.
+                let _ = chunks.send(Ok(chunk.clone())).await;
+            }
             let length = chunk.len() as u64;
             writer.write_at(offset, chunk).await?;
             offset += length;
@@ -214,6 +233,12 @@ impl<A: App> SnapshotBuilder<NodeTypes<A>> for Builder<A> {
         let action = || format!("writing snapshot {:?}", meta.snapshot_id);
         let written = writing.await.map_err(|panic| StorageError::new(action(), &panic))?;
         written.map_err(|error| StorageError::new(action(), &error))?;
+        if let Some((chunks, reading)) = reading {
+            drop(chunks);
+            let restored = reading.await.map_err(|panic| StorageError::new(unrestorable(), &panic))?;
+            restored.map_err(|error| StorageError::new(unrestorable(), &error))?;
+            read_back.store(true, Ordering::Relaxed);
+        }
         writer.finish().await?;
         Ok(meta)
     }

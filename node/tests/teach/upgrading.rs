@@ -163,6 +163,57 @@ async fn a_snapshot_of_another_type_is_refused_also_where_its_beginning_would_de
     end([rich]).await;
 }
 
+/// Serde derives for its state, and postcard cannot read it back.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Vague {
+    Sum(u64),
+}
+
+impl Default for Vague {
+    fn default() -> Self {
+        Self::Sum(0)
+    }
+}
+
+impl Version for Vague {
+    type Command = PlainCommand;
+    type Reply = u64;
+
+    fn apply(&mut self, PlainCommand::Add(add): &PlainCommand) -> u64 {
+        let Self::Sum(sum) = self;
+        *sum += add;
+        *sum
+    }
+
+    fn sum(&self) -> u64 {
+        let Self::Sum(sum) = self;
+        *sum
+    }
+}
+app!(Vague);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_would_not_restore_is_not_kept_and_the_log_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = addresses(1);
+    let vague = alone::<Vague>(dir.path(), &list).await;
+    vague.write(PlainCommand::Add(3)).await.unwrap();
+    assert!(vague.raft().trigger().snapshot().await.unwrap());
+    // Another one is taken only when the first has come to its end.
+    soon(async {
+        while !vague.raft().trigger().snapshot().await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(vague.raft().metrics().borrow().snapshot, None);
+    end([vague]).await;
+    let vague = alone::<Vague>(dir.path(), &list).await;
+    assert_eq!(soon(vague.read((), Consistency::Linearizable)).await.unwrap(), 3);
+    end([vague]).await;
+}
+
 /// A node of one version that leads, and one of another that follows.
 async fn leader_and_follower<L: App, F: App>(dir: &Path) -> (Vec<(u64, String)>, Node<L>, Node<F>) {
     let list = addresses(2);
