@@ -96,8 +96,7 @@ fn plant(root: &Path, arguments: &Arguments) -> Result<usize, String> {
     }
     if write {
         let page = root.join(PAGE);
-        let text = run.results.page(&kinds)?;
-        std::fs::write(&page, text).map_err(|error| format!("{}: {error}", page.display()))?;
+        std::fs::write(&page, run.results.page(&kinds)).map_err(|error| format!("{}: {error}", page.display()))?;
     }
     Ok(survivors)
 }

@@ -81,6 +81,18 @@ pub const CHECKS: &[Check] = &[
         searches: false,
     },
     Check {
+        name: "cores",
+        what: "stories of real cores on virtual time: lanes, membership, leases, follower reads",
+        programs: &[
+            test("lanes", &[]),
+            test("membership", &[]),
+            test("leases", &[]),
+            test("follower_reads", &[]),
+        ],
+        limit: Duration::from_secs(60),
+        searches: false,
+    },
+    Check {
         name: "simulate",
         what: "whole clusters on virtual time, `simulate --seeds 0..30`",
         programs: &[bin("simulate", &["--seeds", "0..30"])],

@@ -13,6 +13,7 @@ mod elections;
 mod forming;
 mod leases;
 mod lies;
+mod planted;
 mod pre_votes;
 mod priorities;
 mod promises;
