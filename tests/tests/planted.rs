@@ -45,7 +45,8 @@ fn the_page_states_what_came_of_every_defect_and_something_notices_each() {
     let unnoticed: Vec<String> = defects()
         .into_iter()
         .filter(|defect| {
-            let known = |check: &&str| results.get(Some(defect), check).is_some_and(|verdict| verdict.is_caught());
+            let known =
+                |check: &&str| results.get(Some(defect), check).is_some_and(|verdict| verdict.is_caught());
             !CHECKS.iter().map(|check| check.name).any(|check| known(&check))
         })
         .map(|defect| defect.name)

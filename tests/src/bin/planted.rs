@@ -96,7 +96,8 @@ fn plant(root: &Path, arguments: &Arguments) -> Result<usize, String> {
     }
     if write {
         let page = root.join(PAGE);
-        std::fs::write(&page, run.results.page(&kinds)).map_err(|error| format!("{}: {error}", page.display()))?;
+        std::fs::write(&page, run.results.page(&kinds))
+            .map_err(|error| format!("{}: {error}", page.display()))?;
     }
     Ok(survivors)
 }
@@ -106,7 +107,7 @@ impl Run<'_> {
     fn unchanged(&mut self) -> Result<(), String> {
         println!("nothing planted");
         for verdict in self.ask(None)? {
-            if !matches!(verdict, Verdict::Passed { .. }) {
+            if verdict.is_caught() {
                 return Err(format!("with nothing planted: {verdict:?}"));
             }
         }

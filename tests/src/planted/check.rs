@@ -81,14 +81,9 @@ pub const CHECKS: &[Check] = &[
         searches: false,
     },
     Check {
-        name: "cores",
-        what: "stories of real cores on virtual time: lanes, membership, leases, follower reads",
-        programs: &[
-            test("lanes", &[]),
-            test("membership", &[]),
-            test("leases", &[]),
-            test("follower_reads", &[]),
-        ],
+        name: "lanes",
+        what: "in which order a core submits what the engine orders (`tests/tests/lanes.rs`)",
+        programs: &[test("lanes", &[])],
         limit: Duration::from_secs(60),
         searches: false,
     },
