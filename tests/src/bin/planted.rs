@@ -31,6 +31,9 @@ struct Arguments {
     /// Keeps what comes of it in tests/planted/results.json, and writes docs/planted-defects.md of all that is kept.
     #[arg(long)]
     write: bool,
+    /// Plants nothing, and writes docs/planted-defects.md of all that is kept.
+    #[arg(long)]
+    page: bool,
     /// Where the copy is kept, and what is built of it; `target/planted` if not given.
     #[arg(long)]
     scratch: Option<PathBuf>,
@@ -75,6 +78,10 @@ fn plant(root: &Path, arguments: &Arguments) -> Result<usize, String> {
         list(&kinds);
         return Ok(0);
     }
+    if arguments.page {
+        write_page(&root, &Results::open(&root)?, &kinds)?;
+        return Ok(0);
+    }
     // All of them, whichever are wanted: so nothing is built anew when others are.
     let woven = weave(&root, kinds.iter().flat_map(|kind| &kind.defects))?;
     let directory = arguments.scratch.clone().unwrap_or_else(|| root.join("target/planted"));
@@ -95,11 +102,14 @@ fn plant(root: &Path, arguments: &Arguments) -> Result<usize, String> {
         survivors += usize::from(!run.with(defect)?);
     }
     if write {
-        let page = root.join(PAGE);
-        std::fs::write(&page, run.results.page(&kinds))
-            .map_err(|error| format!("{}: {error}", page.display()))?;
+        write_page(run.root, &run.results, &kinds)?;
     }
     Ok(survivors)
+}
+
+fn write_page(root: &Path, results: &Results, kinds: &[Kind]) -> Result<(), String> {
+    let page = root.join(PAGE);
+    std::fs::write(&page, results.page(kinds)).map_err(|error| format!("{}: {error}", page.display()))
 }
 
 impl Run<'_> {
