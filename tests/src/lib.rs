@@ -4,6 +4,7 @@
 //! - [`sim`]: clusters of real cores on virtual time, with faults drawn from one seed. `bin/simulate` runs it over
 //!   many seeds.
 //! - [`planted`]: known defects planted into a copy of the workspace, to see which checks notice. `bin/planted` runs it.
+//! - [`explore`]: every order of events within stated bounds, over worlds. `bin/explore` runs it.
 //! - [`world`]: engines and their `Progress` values without any I/O; [`script`]: a small language in which the
 //!   scenarios in `scenarios/` drive it.
 //! - [`walk`]: README and guide, walked as a newcomer would. `bin/walk` does it from a fresh clone.
@@ -11,6 +12,7 @@
 
 pub mod brake;
 pub mod cluster;
+pub mod explore;
 pub mod planted;
 pub mod script;
 pub mod sim;

@@ -120,6 +120,19 @@ fn worlds_that_differ_in_their_clocks_alone_are_the_same_world() {
     assert!(world != later, "a deadline that came is a difference");
 }
 
+#[test]
+fn worlds_in_which_the_same_happened_in_another_order_are_the_same_world() {
+    let mut one = World::formed(&[1, 2, 3], Settings::default());
+    one.take(&Step::Fire(1));
+    let mut other = one.clone();
+    one.take(&Step::Deliver(0));
+    assert!(one != other);
+    one.take(&Step::Deliver(0));
+    other.take(&Step::Deliver(1));
+    other.take(&Step::Deliver(0));
+    assert!(one == other, "the answers were sent in another order, and either may arrive first");
+}
+
 /// What a search prints is what a script takes.
 #[test]
 fn a_step_is_told_in_the_words_of_a_script() {

@@ -185,9 +185,11 @@ impl<NID: NodeId, N: Node> Engine<NID, N> {
     }
 
     /// The protocol's state, apart from clocks, deadlines and chance: what a search compares and hashes, since it lets
-    /// any armed deadline fire.
-    pub fn protocol_state(&self) -> &(impl Clone + Eq + Hash + Debug + use<NID, N>) {
-        &self.state
+    /// any armed deadline fire. Apart also from numbers of which only the order matters: writes of the log lane are
+    /// counted from the last that is durable, and positions are left out of a node that does not lead, which draws its
+    /// next ones for other tasks. Engines that are equal in this behave alike from here on.
+    pub fn protocol_state(&self) -> impl Clone + Eq + Hash + Debug + use<NID, N> {
+        self.state.counted_anew()
     }
 
     /// The next instant at which [`handle_deadline`](Engine::handle_deadline) wants to be called; `None`: none.

@@ -207,6 +207,18 @@ pub(crate) enum WaitingKind<NID> {
 }
 
 impl<NID: NodeId, N: Node> State<NID, N> {
+    /// The same with numbers counted anew of which only the order, or the distance, matters.
+    pub(crate) fn counted_anew(&self) -> Self {
+        let mut state = self.clone();
+        let flushed = state.lane.count_anew();
+        state.vote_io = state.vote_io.saturating_sub(flushed);
+        state.waiting_replies.iter_mut().for_each(|waiting| waiting.io -= flushed);
+        if !matches!(state.role, Role::Leader(_)) {
+            state.position = 0;
+        }
+        state
+    }
+
     /// The membership in force: the last one stated, committed or not (thesis 4.1).
     pub(crate) fn membership(&self) -> &StoredMembership<NID, N> {
         self.memberships.last().expect("there is always one, if only the empty one of a node in no cluster")

@@ -51,6 +51,9 @@ impl Interpreter {
             "campaign" => self.campaign(node(rest)?),
             "elect" => self.elect(node(rest)?),
             "fire" => self.fire(node(rest)?),
+            "due" => self.due(node(rest)?),
+            "sleep" => self.sleep(rest),
+            "retry" => self.retry(rest),
             "propose" => self.propose(rest),
             "read" => self.read(rest),
             "lease-read" => self.lease_read(rest),
@@ -96,6 +99,11 @@ impl Interpreter {
             }),
             _ => Err(format!("there is no command {name}")),
         }
+    }
+
+    /// The world as it is, if there is one.
+    pub(super) fn into_world(self) -> Option<World> {
+        self.world
     }
 
     fn world(&mut self) -> Result<&mut World, String> {
@@ -195,6 +203,10 @@ impl Interpreter {
 
     fn fire(&mut self, id: u64) -> Done {
         if self.world()?.fire(id) { Ok(()) } else { Err(format!("{id} waits for no deadline")) }
+    }
+
+    fn due(&mut self, id: u64) -> Done {
+        if self.world()?.due(id) { Ok(()) } else { Err(format!("{id}'s engine waits for no deadline")) }
     }
 
     fn propose(&mut self, words: &[&str]) -> Done {
@@ -319,6 +331,12 @@ impl Interpreter {
         } else {
             Err(format!("{from} does not replicate to {to}"))
         }
+    }
+
+    fn retry(&mut self, words: &[&str]) -> Done {
+        let [word] = words else { return Err("say: retry 1->2".to_owned()) };
+        let (from, to) = link(word)?;
+        if self.world()?.retry(from, to) { Ok(()) } else { Err(format!("{from} does not pause before {to}")) }
     }
 
     fn tally(&mut self, selector: &Selector) -> Done {

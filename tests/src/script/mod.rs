@@ -19,6 +19,8 @@
 //! | `campaign 1` | node 1's election timeout passes, and nobody else's |
 //! | `elect 1` | `campaign 1` and `stabilise`; node 1 must lead then |
 //! | `fire 1` | node 1's next deadline, whichever it is |
+//! | `due 1` | the next deadline of node 1's engine, and none of its replication tasks' |
+//! | `sleep 1 2s` | node 1's clock moves on while it does nothing, as a suspended machine's: no deadline is seen |
 //! | `propose 1 a b` | node 1 is asked to take the writes a and b, in one batch |
 //! | `read 1 r` | node 1 is asked for a linearizable read, called r |
 //! | `lease-read 1 r` | the same, by the lease if there is one |
@@ -32,6 +34,7 @@
 //! | `crash 1 [keep 2]` | node 1 goes down; of its unflushed writes the 2 oldest happened to be on the disk |
 //! | `restart 1`, `wipe 1` | node 1 starts again; or on an empty disk |
 //! | `give-up 1->2` | node 1 counts what is under way to node 2 as lost |
+//! | `retry 1->2` | node 1's pause after that ends |
 //! | `partition {1,2} {3}`, `cut 1->2`, `heal` | messages between the sets, or that way, are lost; no more |
 //! | `hold 1->2`, `hold disk 1`, `hold machine 1` | that link, disk or state machine does nothing by itself |
 //! | `release ...` | and does again |
@@ -57,5 +60,29 @@ mod print;
 mod scenario;
 mod select;
 
+use openraft_engine::MembershipChange;
+
+use crate::world::{Address, World};
 pub use compare::difference;
 pub use scenario::{Scenario, run_file};
+
+/// The world to which these commands lead.
+///
+/// # Errors
+/// The command that could not be carried out, and why.
+pub fn world_after(commands: &[&str]) -> Result<World, String> {
+    let mut interpreter = interpreter::Interpreter::default();
+    for command in commands {
+        interpreter.carry_out(command).map_err(|error| format!("{command}: {error}"))?;
+    }
+    interpreter.into_world().ok_or_else(|| "no command formed a cluster".to_owned())
+}
+
+/// The change of the membership that these words ask for, as `member 1` takes them.
+///
+/// # Errors
+/// If they are none.
+pub fn parse_change(words: &str, world: &World) -> Result<MembershipChange<u64, Address>, String> {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    Ok(change::parse(&words, world)?.change)
+}

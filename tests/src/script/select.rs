@@ -1,5 +1,7 @@
 //! Which of the messages under way a command means.
 
+use std::sync::Arc;
+
 use crate::world::{Envelope, KINDS};
 
 /// Words that a message must all fit.
@@ -40,7 +42,7 @@ impl Selector {
     }
 
     /// The places of the messages meant, ascending.
-    pub(super) fn pick(&self, messages: &[Envelope]) -> Vec<usize> {
+    pub(super) fn pick(&self, messages: &[Arc<Envelope>]) -> Vec<usize> {
         let fitting = messages
             .iter()
             .enumerate()

@@ -2,6 +2,8 @@
 //! off at any point after the last of those.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_engine::{LogId, LogIdOptionExt, RaftEntry, RestartState, SavedVote, StoredMembership, Vote};
@@ -14,7 +16,7 @@ pub enum Write {
     /// Replaces the vote, and what may be promised under it.
     Vote(SavedVote<u64>),
     /// Adds entries at the end.
-    Append(Vec<Entry>),
+    Append(Vec<Arc<Entry>>),
     /// Drops the entries from an index on.
     Truncate(u64),
     /// Drops the entries up to this one; all of them if it is not among them.
@@ -33,7 +35,7 @@ pub struct Image {
     /// The last entry purged.
     pub purged: Option<LogId<u64>>,
     /// The entries, by index.
-    pub entries: BTreeMap<u64, Entry>,
+    pub entries: BTreeMap<u64, Arc<Entry>>,
     /// What was noted as committed.
     pub committed: Option<LogId<u64>>,
 }
@@ -89,14 +91,14 @@ impl Image {
             leader_starts,
             memberships,
             committed_hint: self.committed,
-            log_bytes: self.entries.values().map(RaftEntry::size).sum(),
+            log_bytes: self.entries.values().map(|entry| entry.size()).sum(),
             ..RestartState::default()
         }
     }
 }
 
 /// The log lane of one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
     /// What a crash leaves at least.
     pub durable: Image,
@@ -110,6 +112,11 @@ impl Disk {
     /// A disk that holds `image`, durably.
     pub(super) fn holding(image: Image) -> Self {
         Self { submitted: image.clone(), durable: image, ..Self::default() }
+    }
+
+    /// The writes that are not durable yet, numbered from the last one back: how many there were before says nothing.
+    fn numbered(&self) -> impl Iterator<Item = (u64, &Write)> {
+        self.pending.iter().map(|(io, write)| (self.io - io, write))
     }
 
     /// Takes a write; `io` is its number, `None` for one that has none of its own.
@@ -140,5 +147,25 @@ impl Disk {
         self.pending.clear();
         self.submitted = self.durable.clone();
         self.io = 0;
+    }
+
+    /// The flaw of a forgetful disk.
+    pub(super) fn forget_vote(&mut self) {
+        (self.durable.vote, self.submitted.vote) = Default::default();
+    }
+}
+
+impl PartialEq for Disk {
+    fn eq(&self, other: &Self) -> bool {
+        self.durable == other.durable && self.numbered().eq(other.numbered())
+    }
+}
+
+impl Eq for Disk {}
+
+impl Hash for Disk {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.durable.hash(state);
+        self.numbered().for_each(|write| write.hash(state));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use openraft_engine::{
     AppendReply, AppendResult, HeartbeatReply, LogId, LogIdOptionExt, ServerState, Vote, VoteReply,
@@ -9,7 +11,7 @@ use openraft_engine::{
 };
 
 use super::disk::Image;
-use super::entry::{Entry, Members};
+use super::entry::{Entry, Payload};
 use super::node::Node;
 
 /// A rule of the protocol.
@@ -21,7 +23,7 @@ pub enum Invariant {
     OneVoteATerm,
     /// Two logs that hold the same log id are equal up to there.
     LogMatching,
-    /// A new leader's log holds everything that was ever known to be committed.
+    /// A new leader's log holds everything that is known to have been committed in an earlier term.
     LeaderCompleteness,
     /// All state machines apply the same entries in the same order.
     StateMachineSafety,
@@ -33,6 +35,14 @@ pub enum Invariant {
     DurableBeforeSaid,
     /// A read shows everything that was committed when it came.
     ReadsAreCurrent,
+    /// A node's vote never goes back, in memory or on its disk.
+    VoteGrows,
+    /// What a node holds to be committed never goes back while it runs.
+    CommitGrows,
+    /// At most one membership of a log is not committed.
+    OneChangeAtATime,
+    /// What the engine asserts of itself: it does not panic, whatever happens to it.
+    AssertionsHold,
 }
 
 impl fmt::Display for Invariant {
@@ -47,6 +57,10 @@ impl fmt::Display for Invariant {
             Invariant::NothingCommittedIsLost => "nothing committed is lost",
             Invariant::DurableBeforeSaid => "durable before said",
             Invariant::ReadsAreCurrent => "reads are current",
+            Invariant::VoteGrows => "votes grow",
+            Invariant::CommitGrows => "commit grows",
+            Invariant::OneChangeAtATime => "one change at a time",
+            Invariant::AssertionsHold => "assertions hold",
         })
     }
 }
@@ -66,22 +80,69 @@ impl fmt::Display for Broken {
     }
 }
 
+/// Something that a search must come upon, lest it has searched nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Goal {
+    /// A node came to lead.
+    Elected,
+    /// A write was committed and applied.
+    Committed,
+    /// A change of the membership was asked for and answered.
+    Changed,
+    /// A node installed another one's snapshot.
+    Installed,
+    /// Leadership was handed over.
+    Transferred,
+    /// A read was served.
+    Read,
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Goal::Elected => "a leader is elected",
+            Goal::Committed => "a write is committed",
+            Goal::Changed => "a change is finished",
+            Goal::Installed => "a snapshot is installed",
+            Goal::Transferred => "leadership is handed over",
+            Goal::Read => "a read is served",
+        })
+    }
+}
+
+/// The goals that were come upon. Not part of what a search compares.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached(u8);
+
+impl PartialEq for Reached {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Reached {}
+
+impl Hash for Reached {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// What happened so far, as far as the invariants need it; and, if wanted, notes of it in words.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
     /// Of each term, who led it.
     leaders: BTreeMap<u64, u64>,
-    /// Of each voter and term, who got its vote.
+    /// Of each voter and term, who got its vote; while its disk might let it vote in that term once more.
     grants: BTreeMap<(u64, u64), u64>,
     /// Everything that was ever known to be committed.
     committed: Vec<LogId<u64>>,
+    /// Of each of them, in which term that was first known.
+    committed_in: Vec<u64>,
     /// Everything that was ever applied.
-    applied: Vec<Entry>,
-    /// Of each node, the membership that was in force there when it was last looked at.
-    in_force: BTreeMap<u64, Members>,
+    applied: Vec<Arc<Entry>>,
     /// Of each node, how many leading entries were committed and durable there.
     kept: BTreeMap<u64, u64>,
     broken: Option<Broken>,
+    reached: Reached,
     notes: Option<Vec<String>>,
 }
 
@@ -89,6 +150,21 @@ impl History {
     /// From now on, what happens is told in words; see [`take_notes`](Self::take_notes).
     pub(super) fn tell(&mut self) {
         self.notes = Some(Vec::new());
+    }
+
+    /// From now on nothing is told, and no goal has been reached.
+    pub(super) fn hush(&mut self) {
+        self.notes = None;
+        self.reached = Reached::default();
+    }
+
+    pub(super) fn reach(&mut self, goal: Goal) {
+        self.reached.0 |= 1 << goal as u8;
+    }
+
+    /// The goals reached since the beginning or the last [`hush`](super::World::hush), a bit each.
+    pub fn reached(&self) -> u8 {
+        self.reached.0
     }
 
     pub(super) fn note(&mut self, words: impl FnOnce() -> String) {
@@ -109,6 +185,11 @@ impl History {
     /// How many leading entries are known to be committed.
     pub fn committed_end(&self) -> u64 {
         self.committed.len() as u64
+    }
+
+    /// A part of the world has panicked.
+    pub(super) fn panicked(&mut self, detail: String) {
+        self.hold(Invariant::AssertionsHold, false, || detail);
     }
 
     fn hold(&mut self, invariant: Invariant, holds: bool, detail: impl FnOnce() -> String) {
@@ -132,7 +213,7 @@ impl History {
             return;
         }
         let said = (request.vote, request.last_log_id);
-        let holds = durable.vote >= said.0 && durable.last() >= said.1;
+        let holds = durable.vote.same_candidate(&said.0) && durable.last() >= said.1;
         self.hold(Invariant::DurableBeforeSaid, holds, || {
             format!("{id} asks for {} with a log to {:?}, not all durable", said.0, said.1)
         });
@@ -143,7 +224,8 @@ impl History {
         if !reply.granted || reply.pre_vote {
             return;
         }
-        self.hold(Invariant::DurableBeforeSaid, durable.vote >= asked, || {
+        // Nor has it voted since: the vote of a term that is over is not granted any more.
+        self.hold(Invariant::DurableBeforeSaid, durable.vote.same_candidate(&asked), || {
             format!("{id} grants {asked}, and its disk says {}", durable.vote)
         });
         self.granted(id, asked);
@@ -172,12 +254,13 @@ impl History {
     }
 
     pub(super) fn read(&mut self, id: u64, read: LogId<u64>, floor: u64, applied: u64) {
+        self.reach(Goal::Read);
         self.hold(Invariant::ReadsAreCurrent, read.index + 1 >= floor && applied > read.index, || {
             format!("{id} serves {read} with {applied} entries applied, though {floor} were committed")
         });
     }
 
-    pub(super) fn apply_ordered(&mut self, id: u64, since: u64, upto: LogId<u64>, entries: &[Entry]) {
+    pub(super) fn apply_ordered(&mut self, id: u64, since: u64, upto: LogId<u64>, entries: &[Arc<Entry>]) {
         let holds = entries.first().is_some_and(|entry| entry.log_id.index == since)
             && entries.last().is_some_and(|entry| entry.log_id == upto)
             && entries.len() as u64 == upto.index + 1 - since;
@@ -186,8 +269,11 @@ impl History {
         });
     }
 
-    pub(super) fn applied(&mut self, id: u64, place: u64, entry: &Entry) {
+    pub(super) fn applied(&mut self, id: u64, place: u64, entry: &Arc<Entry>) {
         let index = entry.log_id.index;
+        if matches!(entry.payload, Payload::Write(_)) {
+            self.reach(Goal::Committed);
+        }
         self.hold(Invariant::StateMachineSafety, index == place, || {
             format!("{id} applies {} after {place} entries", entry.log_id)
         });
@@ -211,7 +297,8 @@ impl History {
         }
     }
 
-    pub(super) fn installed(&mut self, id: u64, content: &[Entry]) {
+    pub(super) fn installed(&mut self, id: u64, content: &[Arc<Entry>]) {
+        self.reach(Goal::Installed);
         let same = content.iter().zip(&self.applied).all(|(installed, applied)| installed == applied);
         let known = content.len() <= self.applied.len();
         self.hold(Invariant::StateMachineSafety, same && known, || {
@@ -219,16 +306,50 @@ impl History {
         });
     }
 
-    /// What is checked after every step.
-    pub(super) fn look(&mut self, nodes: &BTreeMap<u64, Node>) {
-        for node in nodes.values() {
-            self.look_at_committed(nodes, node);
-        }
-        for node in nodes.values() {
-            self.look_at_leader(node);
+    /// What is checked after every step, in which only the node `changed` has changed.
+    pub(super) fn look(&mut self, nodes: &BTreeMap<u64, Arc<Node>>, changed: u64) {
+        let Some(node) = nodes.get(&changed) else { return };
+        let committed = self.committed.len();
+        let term = node.disk().durable.vote.term;
+        self.grants.retain(|(voter, granted), _| *voter != changed || *granted >= term);
+        self.look_at_committed(nodes, node);
+        self.look_at_leader(node);
+        if self.committed.len() > committed {
+            nodes.values().for_each(|node| self.look_at_kept(node));
+            nodes.values().for_each(|node| self.look_at_changes(node));
+        } else {
             self.look_at_kept(node);
+            self.look_at_changes(node);
         }
-        self.look_at_logs(nodes);
+        for other in nodes.values().filter(|other| other.id != changed) {
+            self.look_at_logs(node, other);
+        }
+    }
+
+    /// A node's vote and what it holds to be committed, before a step and after it.
+    pub(super) fn went_on(&mut self, id: u64, votes: [Vote<u64>; 2], committed: [Option<LogId<u64>>; 2]) {
+        let ([before, now], [held, holds]) = (votes, committed);
+        self.hold(Invariant::VoteGrows, now >= before, || format!("{id} goes from {before} to {now}"));
+        let grows = holds >= held && holds.next_index() >= held.next_index();
+        self.hold(Invariant::CommitGrows, grows, || {
+            format!("{id} held {held:?} to be committed, and then {holds:?}")
+        });
+    }
+
+    /// A vote is to replace the one before it on a node's disk.
+    pub(super) fn saves_vote(&mut self, id: u64, before: Vote<u64>, vote: Vote<u64>) {
+        self.hold(Invariant::VoteGrows, vote >= before, || {
+            format!("{id} saves {vote}, and its disk says {before}")
+        });
+    }
+
+    /// Of what is not committed, at most one entry of a log is a membership.
+    fn look_at_changes(&mut self, node: &Node) {
+        let open = node.disk().submitted.entries.range(self.committed_end()..);
+        let changes = open.filter(|(_, entry)| matches!(entry.payload, Payload::Membership(_))).count();
+        self.hold(Invariant::OneChangeAtATime, changes <= 1, || {
+            format!("{} holds {changes} memberships that are not committed", node.id)
+        });
     }
 
     fn look_at_leader(&mut self, node: &Node) {
@@ -244,16 +365,18 @@ impl History {
         if known.is_some() {
             return;
         }
+        self.reach(Goal::Elected);
         let begin = engine.purged().index().unwrap_or(0) as usize;
-        let lacking =
-            self.committed.iter().skip(begin).find(|id| engine.log_id_at(id.index) != Some(**id)).copied();
+        // Whoever wins an election late, in a term that is over, may lack what was committed since (paper, 5.4.3).
+        let before = self.committed.iter().zip(&self.committed_in).skip(begin).filter(|(_, by)| **by < term);
+        let lacking = before.map(|(id, _)| *id).find(|id| engine.log_id_at(id.index) != Some(*id));
         self.hold(Invariant::LeaderCompleteness, lacking.is_none(), || {
             format!("{} leads term {term} without {lacking:?}, which is committed", node.id)
         });
     }
 
     /// What a node holds to be committed is what all others do, and is durable on a quorum when it is first known.
-    fn look_at_committed(&mut self, nodes: &BTreeMap<u64, Node>, node: &Node) {
+    fn look_at_committed(&mut self, nodes: &BTreeMap<u64, Arc<Node>>, node: &Node) {
         let Some(engine) = node.engine() else { return };
         let end = engine.committed().next_index();
         if let Some(known) = end.min(self.committed_end()).checked_sub(1)
@@ -265,11 +388,9 @@ impl History {
             });
         }
         // In one step a node may commit under one membership and append the next.
-        let in_force = engine.membership().membership.clone();
-        let before = self.in_force.insert(node.id, in_force.clone());
         for index in self.committed_end()..end {
             let Some(log_id) = engine.log_id_at(index) else { return };
-            let on_quorum = [Some(&in_force), before.as_ref()].into_iter().flatten().any(|membership| {
+            let on_quorum = node.decided_by().any(|membership| {
                 let holds = |id: &u64| nodes.get(id).map(|holder| u64::from(holder.is_durable(log_id)));
                 quorum::committed(membership.voters(), 1, holds) == Some(1)
             });
@@ -277,6 +398,7 @@ impl History {
                 format!("{} holds {log_id} to be committed, and no quorum has it durably", node.id)
             });
             self.committed.push(log_id);
+            self.committed_in.push(engine.vote().term);
         }
     }
 
@@ -294,26 +416,21 @@ impl History {
         self.kept.insert(node.id, before + more as u64);
     }
 
-    /// Log matching, over all pairs of logs.
-    fn look_at_logs(&mut self, nodes: &BTreeMap<u64, Node>) {
-        let nodes: Vec<&Node> = nodes.values().collect();
-        for (i, one) in nodes.iter().enumerate() {
-            for other in &nodes[i + 1..] {
-                let (a, b) = (&one.disk().submitted.entries, &other.disk().submitted.entries);
-                let mut equal_above = false;
-                for (index, entry) in a.iter().rev() {
-                    let Some(twin) = b.get(index) else { continue };
-                    let equal = twin.log_id == entry.log_id;
-                    let holds = if equal { twin == entry } else { !equal_above };
-                    self.hold(Invariant::LogMatching, holds, || {
-                        format!(
-                            "{} has {} and {} has {} at index {index}",
-                            one.id, entry.log_id, other.id, twin.log_id
-                        )
-                    });
-                    equal_above |= equal;
-                }
-            }
+    /// Log matching, of two nodes' logs.
+    fn look_at_logs(&mut self, one: &Node, other: &Node) {
+        let (a, b) = (&one.disk().submitted.entries, &other.disk().submitted.entries);
+        let mut equal_above = false;
+        for (index, entry) in a.iter().rev() {
+            let Some(twin) = b.get(index) else { continue };
+            let equal = twin.log_id == entry.log_id;
+            let holds = if equal { twin == entry } else { !equal_above };
+            self.hold(Invariant::LogMatching, holds, || {
+                format!(
+                    "{} has {} and {} has {} at index {index}",
+                    one.id, entry.log_id, other.id, twin.log_id
+                )
+            });
+            equal_above |= equal;
         }
     }
 }
@@ -329,8 +446,8 @@ mod tests {
         history.broken().map(|broken| broken.invariant)
     }
 
-    fn entry(term: u64, index: u64) -> Entry {
-        Entry { log_id: LogId::new(term, 1, index), payload: Payload::Blank }
+    fn entry(term: u64, index: u64) -> Arc<Entry> {
+        Arc::new(Entry { log_id: LogId::new(term, 1, index), payload: Payload::Blank })
     }
 
     #[test]
@@ -341,6 +458,24 @@ mod tests {
         assert_eq!(broken(&history), None, "another term is another vote");
         history.granted(3, Vote::new(5, 2));
         assert_eq!(broken(&history), Some(Invariant::OneVoteATerm));
+    }
+
+    #[test]
+    fn a_vote_or_a_commit_that_goes_back_is_reported() {
+        let votes = [Vote::new(2, 1), Vote::new_committed(2, 1)];
+        let committed = [None, Some(LogId::new(2, 1, 4))];
+        let mut history = History::default();
+        history.went_on(1, votes, committed);
+        history.saves_vote(1, votes[0], votes[1]);
+        assert_eq!(broken(&history), None);
+        history.went_on(1, votes, [committed[1], committed[0]]);
+        assert_eq!(broken(&history), Some(Invariant::CommitGrows));
+        let mut history = History::default();
+        history.went_on(1, [votes[1], votes[0]], committed);
+        assert_eq!(broken(&history), Some(Invariant::VoteGrows));
+        let mut history = History::default();
+        history.saves_vote(1, Vote::new(2, 1), Vote::new(2, 3));
+        assert_eq!(broken(&history), Some(Invariant::VoteGrows), "nor does it change within a term");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is under way between nodes: visible values which whoever holds the world delivers, repeats or loses.
 
 use std::fmt;
+use std::sync::Arc;
 
 use openraft_engine::{
     AppendHeader, AppendReply, AppendResult, HeartbeatReply, HeartbeatRequest, LogId, ReadIndexReply,
@@ -8,6 +9,7 @@ use openraft_engine::{
     VoteRequest,
 };
 
+use super::canon::fingerprint;
 use super::entry::{Address, Entry};
 
 /// Names a message of a replication task, so that its reply finds the way back.
@@ -35,11 +37,11 @@ pub enum Message {
     /// The answer.
     HeartbeatReply(Stamp, HeartbeatReply<u64>),
     /// Entries.
-    Append(Stamp, AppendHeader<u64>, Vec<Entry>),
+    Append(Stamp, AppendHeader<u64>, Vec<Arc<Entry>>),
     /// The answer.
     AppendReply(Stamp, AppendReply<u64>),
     /// A snapshot, whole: everything that was applied up to it.
-    Snapshot(Stamp, SnapshotHeader<u64, Address>, Vec<Entry>),
+    Snapshot(Stamp, SnapshotHeader<u64, Address>, Vec<Arc<Entry>>),
     /// The answer.
     SnapshotReply(Stamp, SnapshotReply<u64>),
     /// Campaign at once.
@@ -93,7 +95,7 @@ pub const KINDS: [&str; 14] = [
 ];
 
 /// A message, who sent it and whom to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Envelope {
     /// The sender.
     pub from: u64,
@@ -101,6 +103,26 @@ pub struct Envelope {
     pub to: u64,
     /// What it says.
     pub message: Message,
+    fingerprint: u64,
+    /// Counts the messages sent in a world.
+    pub(super) number: u64,
+}
+
+impl Envelope {
+    pub(super) fn new(from: u64, to: u64, message: Message) -> Self {
+        let fingerprint = fingerprint(&(from, to, &message));
+        Self { from, to, message, fingerprint, number: 0 }
+    }
+
+    /// The same message, sent as so-manieth.
+    pub(super) fn numbered(&self, number: u64) -> Self {
+        Self { number, ..self.clone() }
+    }
+
+    /// A number that messages which are equal have in common, and others have not.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
 }
 
 impl fmt::Display for Envelope {

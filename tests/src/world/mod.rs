@@ -12,6 +12,7 @@
 //! - [`Message`], [`Envelope`]: what is under way. [`Entry`]: what logs hold.
 //! - [`History`], [`Invariant`]: what may never happen, checked after every step.
 
+mod canon;
 mod disk;
 mod entry;
 mod invariants;
@@ -23,15 +24,17 @@ mod task;
 mod time;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_engine::{
     ChangePrecondition, LeaderId, LogId, MembershipChange, NewNode, StoreId, Timestamp, Vote,
 };
 
+pub use canon::Live;
 pub use disk::{Disk, Image, Write};
 pub use entry::{Address, Entry, Members, Payload};
-pub use invariants::{Broken, History, Invariant};
+pub use invariants::{Broken, Goal, History, Invariant};
 pub use message::{Envelope, KINDS, Message, Stamp, place};
 pub use node::{Node, Snapshot};
 pub use settings::Settings;
@@ -39,12 +42,18 @@ pub use step::Step;
 pub use task::{RETRY_AFTER, RPC_TIMEOUT, SNAPSHOT_TIMEOUT, Task};
 
 /// The nodes, the messages under way, and what happened so far.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// A clone shares everything that is not changed afterwards: a search keeps millions.
+#[derive(Clone, Debug)]
 pub struct World {
     settings: Settings,
-    nodes: BTreeMap<u64, Node>,
-    network: Vec<Envelope>,
-    history: History,
+    nodes: BTreeMap<u64, Arc<Node>>,
+    network: Vec<Arc<Envelope>>,
+    /// How many messages were ever sent.
+    sent: u64,
+    /// Of each link, the number of the last sent of the messages that arrived.
+    arrived: BTreeMap<(u64, u64), u64>,
+    history: Arc<History>,
 }
 
 /// More deadlines of one node than these do not come in one passing of time.
@@ -52,6 +61,13 @@ const DEADLINES_MAX: usize = 10_000;
 
 /// When every node's clock begins.
 const START: Timestamp = Timestamp::from_nanos(1_000_000_000);
+
+/// A node to be changed.
+fn open(nodes: &mut BTreeMap<u64, Arc<Node>>, id: u64) -> Option<&mut Node> {
+    let node = Arc::make_mut(nodes.get_mut(&id)?);
+    node.touch();
+    Some(node)
+}
 
 /// The store of a node in its `count`th life of disks, from 0.
 fn store(id: u64, count: u64) -> StoreId {
@@ -61,13 +77,18 @@ fn store(id: u64, count: u64) -> StoreId {
 impl World {
     /// A cluster in which every one of `voters` has written the initial membership durably, and nobody leads yet.
     pub fn formed(voters: &[u64], settings: Settings) -> Self {
-        let mut world =
-            Self { settings, nodes: BTreeMap::new(), network: Vec::new(), history: History::default() };
+        let mut world = Self {
+            settings,
+            nodes: BTreeMap::new(),
+            network: Vec::new(),
+            sent: 0,
+            arrived: BTreeMap::new(),
+            history: Arc::default(),
+        };
         let list = voters.iter().map(|id| (*id, (store(*id, 0), Self::address(*id)))).collect();
         for id in voters {
             world.add_empty(*id);
-            let node = world.nodes.get_mut(id).expect("just added");
-            node.initialize(&list);
+            open(&mut world.nodes, *id).expect("just added").initialize(&list);
             world.settle(*id);
             world.flush(*id, usize::MAX);
             while world.work(*id) {}
@@ -77,27 +98,37 @@ impl World {
 
     /// From now on what happens is told in words.
     pub fn tell(&mut self) {
-        self.history.tell();
+        Arc::make_mut(&mut self.history).tell();
+    }
+
+    /// From now on nothing is told, and what is yet to be taken of it is forgotten.
+    pub fn hush(&mut self) {
+        Arc::make_mut(&mut self.history).hush();
     }
 
     /// What happened since this was asked last, in words, if [`tell`](Self::tell) asked for it.
     pub fn take_notes(&mut self) -> Vec<String> {
-        self.history.take_notes()
+        Arc::make_mut(&mut self.history).take_notes()
     }
 
     /// The nodes, by name.
-    pub fn nodes(&self) -> &BTreeMap<u64, Node> {
+    pub fn nodes(&self) -> &BTreeMap<u64, Arc<Node>> {
         &self.nodes
     }
 
     /// The messages under way, in the order of their sending.
-    pub fn messages(&self) -> &[Envelope] {
+    pub fn messages(&self) -> &[Arc<Envelope>] {
         &self.network
     }
 
     /// What happened so far.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// Notes that a step panicked: what the engine, or this world around it, asserts of itself does not hold.
+    pub fn panicked(&mut self, detail: String) {
+        Arc::make_mut(&mut self.history).panicked(detail);
     }
 
     /// The first invariant broken, if one was.
@@ -112,7 +143,7 @@ impl World {
     pub fn add_empty(&mut self, id: u64) {
         let mut node = Node::holding(id, store(id, 0), START, self.settings, Image::default());
         node.start();
-        self.nodes.insert(id, node);
+        self.nodes.insert(id, Arc::new(node));
         self.settle(id);
     }
 
@@ -121,13 +152,13 @@ impl World {
     pub fn plant(&mut self, id: u64, terms: &[u64], term: Option<u64>) {
         let voters: Vec<u64> = self.nodes.keys().copied().collect();
         let leader = |term: u64| voters[(term as usize - 1) % voters.len()];
-        let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+        let node = open(&mut self.nodes, id).expect("a node of the cluster");
         let mut image = node.disk.durable.clone();
         for (index, term) in (1..).zip(terms) {
             let log_id = LogId { leader_id: LeaderId { term: *term, node_id: leader(*term) }, index };
             let entry = Entry { log_id, payload: Payload::Write(format!("{term}.{index}")) };
-            self.history.led(*term, leader(*term));
-            image.carry_out(Write::Append(vec![entry]));
+            Arc::make_mut(&mut self.history).led(*term, leader(*term));
+            image.carry_out(Write::Append(vec![Arc::new(entry)]));
         }
         if let Some(last) = terms.last() {
             image.carry_out(Write::Vote(Vote::new_committed(*last, leader(*last)).into()));
@@ -142,16 +173,22 @@ impl World {
 
     /// Carries out what a node ordered, and looks.
     fn settle(&mut self, id: u64) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = open(&mut self.nodes, id) else { return };
+        let history = Arc::make_mut(&mut self.history);
         if node.engine().is_some() {
-            node.turn(&mut self.history);
+            node.turn(history);
         }
-        self.network.append(&mut node.out);
-        self.history.look(&self.nodes);
+        for mut envelope in node.out.drain(..) {
+            self.sent += 1;
+            envelope.number = self.sent;
+            self.network.push(Arc::new(envelope));
+        }
+        history.look(&self.nodes, id);
     }
 
     fn running(&mut self, id: u64) -> Option<&mut Node> {
-        self.nodes.get_mut(&id).filter(|node| node.engine().is_some())
+        self.nodes.get(&id)?.engine()?;
+        open(&mut self.nodes, id)
     }
 
     /// Takes message `at` of [`messages`](Self::messages) off the network and hands it over. One to a node that is
@@ -159,11 +196,14 @@ impl World {
     ///
     /// # Panics
     /// If there is none.
-    pub fn deliver(&mut self, at: usize) -> Envelope {
+    pub fn deliver(&mut self, at: usize) -> Arc<Envelope> {
         let envelope = self.network.remove(at);
         let (from, to) = (envelope.from, envelope.to);
-        if let Some(node) = self.nodes.get_mut(&to).filter(|node| node.engine().is_some()) {
-            node.receive(from, envelope.message.clone(), &mut self.history);
+        let arrived = self.arrived.entry((from, to)).or_default();
+        *arrived = envelope.number.max(*arrived);
+        if self.nodes.get(&to).is_some_and(|node| node.engine().is_some()) {
+            let node = open(&mut self.nodes, to).expect("just seen");
+            node.receive(from, envelope.message.clone(), Arc::make_mut(&mut self.history));
             self.settle(to);
         }
         envelope
@@ -173,7 +213,7 @@ impl World {
     ///
     /// # Panics
     /// If there is none.
-    pub fn lose(&mut self, at: usize) -> Envelope {
+    pub fn lose(&mut self, at: usize) -> Arc<Envelope> {
         self.network.remove(at)
     }
 
@@ -181,18 +221,18 @@ impl World {
     ///
     /// # Panics
     /// If there is none.
-    pub fn repeat(&mut self, at: usize) -> Envelope {
-        let envelope = self.network[at].clone();
-        self.network.push(envelope.clone());
-        envelope
+    pub fn repeat(&mut self, at: usize) -> Arc<Envelope> {
+        self.sent += 1;
+        self.network.push(Arc::new(self.network[at].numbered(self.sent)));
+        Arc::clone(&self.network[at])
     }
 
     /// Completes the `count` oldest writes of a node's log lane, or all. Returns whether there was one.
     pub fn flush(&mut self, id: u64, count: usize) -> bool {
-        let Some(node) = self.running(id) else { return false };
-        let count = count.min(node.disk.pending().len());
+        let Some(pending) = self.nodes.get(&id).filter(|node| node.engine().is_some()) else { return false };
+        let count = count.min(pending.disk.pending().len());
         if count > 0 {
-            node.flush(count);
+            open(&mut self.nodes, id).expect("just seen").flush(count);
             self.settle(id);
         }
         count > 0
@@ -200,8 +240,11 @@ impl World {
 
     /// A node's state machine does its next piece of work. Returns whether there was one.
     pub fn work(&mut self, id: u64) -> bool {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.engine().is_some()) else { return false };
-        let worked = node.do_work(&mut self.history);
+        if self.nodes.get(&id).is_none_or(|node| node.engine().is_none() || node.is_idle()) {
+            return false;
+        }
+        let node = open(&mut self.nodes, id).expect("just seen");
+        let worked = node.do_work(Arc::make_mut(&mut self.history));
         if worked {
             self.settle(id);
         }
@@ -216,6 +259,30 @@ impl World {
         node.expire();
         self.settle(id);
         true
+    }
+
+    /// The next deadline of a node's engine comes, and none of its replication tasks'. Returns whether there was one.
+    pub fn due(&mut self, id: u64) -> bool {
+        let Some(node) = self.running(id) else { return false };
+        let Some(deadline) = node.engine().and_then(|engine| engine.next_deadline()) else { return false };
+        node.now = node.now.max(deadline);
+        node.with(|engine, now| engine.handle_deadline(now));
+        self.settle(id);
+        true
+    }
+
+    /// A node's clock moves on while it does nothing, as a suspended machine's: no deadline of its is seen yet.
+    pub fn sleep(&mut self, id: u64, time: Duration) {
+        if let Some(node) = self.running(id) {
+            node.now = node.now + time;
+        }
+    }
+
+    /// The pause after a failure ends: `from` replicates to `to` again. Returns whether there was one.
+    pub fn retry(&mut self, from: u64, to: u64) -> bool {
+        let ended = self.running(from).is_some_and(|node| node.end_pause(to));
+        self.settle(from);
+        ended
     }
 
     /// A node's clock moves on; its deadlines come as it passes them.
@@ -253,8 +320,10 @@ impl World {
 
     /// A node that is down starts again. Returns whether it was down.
     pub fn restart(&mut self, id: u64) -> bool {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.engine().is_none()) else { return false };
-        node.start();
+        if self.nodes.get(&id).is_none_or(|node| node.engine().is_some()) {
+            return false;
+        }
+        open(&mut self.nodes, id).expect("just seen").start();
         self.settle(id);
         true
     }
@@ -267,8 +336,8 @@ impl World {
         let mut node = Node::holding(id, next, now, self.settings, Image::default());
         node.life = life;
         node.start();
-        self.nodes.insert(id, node);
-        self.history.wiped(id);
+        self.nodes.insert(id, Arc::new(node));
+        Arc::make_mut(&mut self.history).wiped(id);
         self.settle(id);
     }
 

@@ -7,14 +7,16 @@ mod machine;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use openraft_engine::{
     ChangePrecondition, Engine, EngineConfig, LogId, LogIdOptionExt, MembershipChange, ReadIndexRequest,
     Replica, RestartState, ServerState, SnapshotMeta, StoreId, Timestamp, Vote,
 };
 
+use super::canon::fingerprint;
 use super::disk::{Disk, Image};
-use super::entry::{Address, Entry, Payload};
+use super::entry::{Address, Entry, Members, Payload};
 use super::message::{Envelope, Message, Stamp, place};
 use super::settings::Settings;
 use super::task::Task;
@@ -25,13 +27,13 @@ pub struct Snapshot {
     /// What it is.
     pub meta: SnapshotMeta<u64, Address>,
     /// The state.
-    pub content: Vec<Entry>,
+    pub content: Vec<Arc<Entry>>,
 }
 
 /// A piece of work on the state machine's lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Work {
-    Apply(Vec<Entry>),
+    Apply(Vec<Arc<Entry>>),
     Build,
     Install(Snapshot),
 }
@@ -59,18 +61,25 @@ struct Running {
     work: VecDeque<Work>,
     callers: BTreeMap<u64, Caller>,
     /// The writes proposed here that were not answered yet.
-    writes: BTreeMap<u64, Entry>,
+    writes: BTreeMap<u64, Arc<Entry>>,
     /// Of each leader, the last append that came in its stream's order.
     streams: BTreeMap<u64, Stamp>,
     /// The reads that wait for the leader's answer, by the question's number.
     questions: BTreeMap<u64, (String, u64)>,
-    token: u64,
+    /// How many questions were asked.
+    asked: u64,
     /// The position of the engine's latest heartbeat, and what it last told the tasks to be committed.
     position: u64,
     committed: Option<LogId<u64>>,
     /// What the engine says was seen last, to tell what changed.
     seen: Seen,
+    /// The membership in force, and the one before if it changed in the last step.
+    in_force: Arc<Members>,
+    was_in_force: Option<Arc<Members>>,
 }
+
+/// More questions than these no node asks in one life.
+const ASKED_MAX: u64 = 1_000_000;
 
 /// One node.
 #[derive(Clone, Debug)]
@@ -83,16 +92,18 @@ pub struct Node {
     /// The current snapshot; durable.
     pub(super) snapshot: Option<Snapshot>,
     /// In memory: everything applied, from index 0.
-    pub(super) machine: Vec<Entry>,
+    pub(super) machine: Vec<Arc<Entry>>,
     /// Counts the starts.
     pub(super) life: u64,
     /// Its clock, which runs apart from the others'.
     pub(super) now: Timestamp,
     running: Option<Running>,
     /// The entries and the snapshot that came with the call at hand.
-    hand: Vec<Entry>,
-    content: Vec<Entry>,
+    hand: Vec<Arc<Entry>>,
+    content: Vec<Arc<Entry>>,
     pub(super) out: Vec<Envelope>,
+    /// Of what a search compares, if it was asked for since the last change.
+    fingerprint: OnceLock<u64>,
 }
 
 /// What is worth a note when it changes.
@@ -104,6 +115,13 @@ struct Seen {
     committed: Option<LogId<u64>>,
 }
 
+impl Running {
+    /// What the engine last told the tasks, if there are any to be told.
+    fn told(&self) -> Option<(u64, Option<LogId<u64>>)> {
+        (!self.tasks.is_empty()).then_some((self.position, self.committed))
+    }
+}
+
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         let running = match (&self.running, &other.running) {
@@ -111,7 +129,7 @@ impl PartialEq for Node {
                 a.engine.protocol_state() == b.engine.protocol_state()
                     && (&a.tasks, &a.work, &a.callers, &a.writes, &a.streams)
                         == (&b.tasks, &b.work, &b.callers, &b.writes, &b.streams)
-                    && (&a.questions, a.position, a.committed) == (&b.questions, b.position, b.committed)
+                    && (&a.questions, a.asked, a.told()) == (&b.questions, b.asked, b.told())
             }
             (a, b) => a.is_none() && b.is_none(),
         };
@@ -128,9 +146,8 @@ impl Hash for Node {
         (self.id, self.store_id, self.life, &self.disk, &self.snapshot, &self.machine).hash(state);
         if let Some(running) = &self.running {
             running.engine.protocol_state().hash(state);
-            let Running { tasks, work, callers, writes, streams, questions, .. } = running;
-            (tasks, work, callers, writes, streams, questions, running.position, running.committed)
-                .hash(state);
+            let Running { tasks, work, callers, writes, streams, questions, asked, .. } = running;
+            (tasks, work, callers, writes, streams, questions, asked, running.told()).hash(state);
         }
     }
 }
@@ -157,7 +174,25 @@ impl Node {
             hand: Vec::new(),
             content: Vec::new(),
             out: Vec::new(),
+            fingerprint: OnceLock::new(),
         }
+    }
+
+    /// It is about to change.
+    pub(super) fn touch(&mut self) {
+        self.fingerprint.take();
+    }
+
+    /// A number that nodes which are equal have in common, and others have not.
+    pub fn fingerprint(&self) -> u64 {
+        *self.fingerprint.get_or_init(|| fingerprint(self))
+    }
+
+    /// The memberships by which it may have decided in the last step: the one in force, and the one before if it
+    /// changed.
+    pub(super) fn decided_by(&self) -> impl Iterator<Item = &Members> {
+        let running = self.running.iter();
+        running.flat_map(|running| [Some(&*running.in_force), running.was_in_force.as_deref()]).flatten()
     }
 
     /// Who it is.
@@ -175,6 +210,11 @@ impl Node {
         self.running.iter().flat_map(|running| running.tasks.iter().map(|(id, task)| (*id, task)))
     }
 
+    /// The numbers of the questions that wait for a leader's answer.
+    pub(super) fn questions(&self) -> impl Iterator<Item = u64> {
+        self.running.iter().flat_map(|running| running.questions.keys().copied())
+    }
+
     /// What its clock says.
     pub fn now(&self) -> Timestamp {
         self.now
@@ -186,7 +226,7 @@ impl Node {
     }
 
     /// Everything applied here, from index 0.
-    pub fn machine(&self) -> &[Entry] {
+    pub fn machine(&self) -> &[Arc<Entry>] {
         &self.machine
     }
 
@@ -230,6 +270,7 @@ impl Node {
         let config: EngineConfig<u64> = self.settings.engine(self.replica(), self.life);
         let engine = Engine::new(config, self.now, found).expect("a sound configuration");
         let seen = seen(&engine);
+        let in_force = Arc::new(engine.membership().membership.clone());
         self.running = Some(Running {
             engine,
             tasks: BTreeMap::new(),
@@ -238,7 +279,9 @@ impl Node {
             writes: BTreeMap::new(),
             streams: BTreeMap::new(),
             questions: BTreeMap::new(),
-            token: 0,
+            asked: self.life * ASKED_MAX,
+            was_in_force: None,
+            in_force,
             position: 0,
             committed: None,
             seen,
@@ -248,15 +291,19 @@ impl Node {
     /// Everything that was only in memory is gone, and of the unflushed writes all but the `kept` oldest.
     pub(super) fn crash(&mut self, kept: usize) {
         self.disk.crash(kept);
+        if self.settings.forgetful {
+            self.disk.forget_vote();
+        }
         self.running = None;
         self.machine.clear();
     }
 
     fn caller(&mut self, caller: Caller) -> u64 {
-        let running = self.running.as_mut().expect("a node that runs");
-        running.token += 1;
-        running.callers.insert(running.token, caller);
-        running.token
+        // The least number that is free: how many callers there were before is no part of what a search compares.
+        let callers = &mut self.running().callers;
+        let token = (1..).find(|token| !callers.contains_key(token)).expect("there are enough numbers");
+        callers.insert(token, caller);
+        token
     }
 
     fn running(&mut self) -> &mut Running {
@@ -281,9 +328,9 @@ impl Node {
             Ok(proposed) => proposed,
             Err(refused) => return Err(format!("{refused:?}")),
         };
-        let entries = texts.iter().zip(proposed.first_index..).map(|(text, index)| Entry {
-            log_id: LogId { leader_id: proposed.leader_id, index },
-            payload: Payload::Write(text.clone()),
+        let entries = texts.iter().zip(proposed.first_index..).map(|(text, index)| {
+            let log_id = LogId { leader_id: proposed.leader_id, index };
+            Arc::new(Entry { log_id, payload: Payload::Write(text.clone()) })
         });
         self.hand = entries.collect();
         let hand = self.hand.clone();
@@ -296,11 +343,11 @@ impl Node {
         let id = self.id;
         let running = self.running();
         if let Some(leader) = running.engine.leader().filter(|leader| *leader != id) {
-            running.token += 1;
-            let number = running.token;
+            running.asked += 1;
+            let number = running.asked;
             running.questions.insert(number, (name, floor));
             let message = Message::ReadIndex(number, ReadIndexRequest { from: self.replica() });
-            return self.out.push(Envelope { from: id, to: leader, message });
+            return self.out.push(Envelope::new(id, leader, message));
         }
         let token = self.caller(Caller::Read(name, floor));
         self.with(|engine, now| engine.read_index(now, vec![token]));
@@ -351,6 +398,17 @@ impl Node {
             running.engine.handle_replication_report(now, report);
         }
         running.engine.handle_deadline(now);
+    }
+
+    /// The pause of the task to `to` ends. Returns whether it was paused.
+    pub(super) fn end_pause(&mut self, to: u64) -> bool {
+        let task = self.running().tasks.get_mut(&to).filter(|task| task.is_paused());
+        task.map(Task::resume).is_some()
+    }
+
+    /// Whether its state machine has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| running.work.is_empty())
     }
 
     /// Everything under way to `to` counts as lost.

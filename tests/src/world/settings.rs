@@ -21,6 +21,8 @@ pub struct Settings {
     pub keep: u64,
     /// How much of the log, in bytes, a follower may hold back from being purged.
     pub pin: u64,
+    /// Whether disks forget their vote when a crash comes: a flaw, to see that it is found.
+    pub forgetful: bool,
     /// How many reads may wait.
     pub reads: usize,
     /// Where the drawing of election timeouts starts, with the node's id added.
@@ -39,6 +41,7 @@ impl Default for Settings {
             snapshot_every: None,
             keep: 0,
             pin: 1_000,
+            forgetful: false,
             reads: 100,
             seed: 1,
             windows: ProgressWindows {
@@ -58,21 +61,15 @@ impl Settings {
     /// If there is no such setting, or the value is none for it.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let number = || value.parse::<u64>().map_err(|_| format!("{name} takes a number, not {value}"));
+        let switch = || match value {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(format!("{name} is on or off, not {value}")),
+        };
         match name {
-            "pre-vote" => {
-                self.pre_vote = match value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err(format!("pre-vote is on or off, not {value}")),
-                }
-            }
-            "lease" => {
-                self.lease = match value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err(format!("lease is on or off, not {value}")),
-                }
-            }
+            "pre-vote" => self.pre_vote = switch()?,
+            "lease" => self.lease = switch()?,
+            "forgetful" => self.forgetful = switch()?,
             "unwilling" => self.unwilling = Some(number()?),
             "snapshot-every" => self.snapshot_every = Some(number()?),
             "keep" => self.keep = number()?,

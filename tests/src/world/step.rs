@@ -1,6 +1,8 @@
 //! Everything that can happen to a world, as data: a search takes steps, and prints them in the words of the scripts.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft_engine::MembershipChange;
 
@@ -22,6 +24,12 @@ pub enum Step {
     Work(u64),
     /// A node's next deadline comes.
     Fire(u64),
+    /// The next deadline of a node's engine comes, and none of its replication tasks'.
+    Due(u64),
+    /// A node's clock moves on while it does nothing.
+    Sleep(u64, Duration),
+    /// The pause after a failure ends: the first node replicates to the second again.
+    Retry(u64, u64),
     /// A node goes down, and keeps so many of its unflushed writes.
     Crash(u64, usize),
     /// A node that is down starts again.
@@ -53,6 +61,9 @@ impl World {
             Step::Flush(id, count) => _ = self.flush(*id, *count),
             Step::Work(id) => _ = self.work(*id),
             Step::Fire(id) => _ = self.fire(*id),
+            Step::Due(id) => _ = self.due(*id),
+            Step::Sleep(id, time) => self.sleep(*id, *time),
+            Step::Retry(from, to) => _ = self.retry(*from, *to),
             Step::Crash(id, kept) => self.crash(*id, *kept),
             Step::Restart(id) => _ = self.restart(*id),
             Step::GiveUp(from, to) => _ = self.give_up(*from, *to),
@@ -69,7 +80,7 @@ impl World {
     pub fn words(&self, step: &Step) -> String {
         let message = |at: usize| {
             let Some(envelope) = self.network.get(at) else { return format!("#{}", at + 1) };
-            let same = |other: &&super::Envelope| {
+            let same = |other: &&Arc<super::Envelope>| {
                 (other.from, other.to, other.message.kind())
                     == (envelope.from, envelope.to, envelope.message.kind())
             };
@@ -95,6 +106,9 @@ impl fmt::Display for Step {
             Step::Flush(id, count) => write!(f, "flush {id} {count}"),
             Step::Work(id) => write!(f, "apply {id}"),
             Step::Fire(id) => write!(f, "fire {id}"),
+            Step::Due(id) => write!(f, "due {id}"),
+            Step::Sleep(id, time) => write!(f, "sleep {id} {}ms", time.as_millis()),
+            Step::Retry(from, to) => write!(f, "retry {from}->{to}"),
             Step::Crash(id, kept) => write!(f, "crash {id} keep {kept}"),
             Step::Restart(id) => write!(f, "restart {id}"),
             Step::GiveUp(from, to) => write!(f, "give-up {from}->{to}"),

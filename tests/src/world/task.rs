@@ -5,6 +5,7 @@
 //! and with it the stream. After a failure nothing is sent on the stream until a heartbeat is answered or a pause ends.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_engine::{
@@ -47,6 +48,14 @@ struct Sent {
     number: u64,
     position: u64,
     at: At,
+}
+
+/// What a task's message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Heartbeat,
+    Append,
+    Snapshot,
 }
 
 /// The task of one follower.
@@ -110,6 +119,22 @@ impl Task {
     /// Whether it sends nothing on the stream until a heartbeat is answered or a pause ends.
     pub fn is_paused(&self) -> bool {
         self.paused_until.is_some()
+    }
+
+    /// Whether the reply to this message, should it come, finds somebody who waits for it.
+    pub(super) fn awaits(&self, stamp: &Stamp, kind: Kind) -> bool {
+        let is = |sent: &Sent| sent.number == stamp.number;
+        stamp.session == self.session
+            && match kind {
+                Kind::Heartbeat => self.heartbeat.as_ref().is_some_and(is),
+                Kind::Append => stamp.stream == self.stream && self.sent.iter().any(is),
+                Kind::Snapshot => self.snapshot.as_ref().is_some_and(|(_, sent)| is(sent)),
+            }
+    }
+
+    /// Whether it waits for an answer.
+    pub fn waits(&self) -> bool {
+        self.heartbeat.is_some() || !self.sent.is_empty() || self.snapshot.is_some()
     }
 
     /// Whether the last message was answered.
@@ -194,7 +219,7 @@ impl Task {
         self.paused_until = Some(At(now + RETRY_AFTER));
     }
 
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.paused_until = None;
         self.progress.resume();
     }
@@ -280,7 +305,7 @@ impl Task {
                 Some(index) => Some(log.entries[&index].log_id),
             };
             let mut bytes = 0;
-            let mut entries: Vec<Entry> = Vec::new();
+            let mut entries: Vec<Arc<Entry>> = Vec::new();
             for (_, entry) in log.entries.range(plan.entries) {
                 if !entries.is_empty() && bytes + entry.size() > plan.max_bytes {
                     break;

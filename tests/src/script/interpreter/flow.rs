@@ -160,6 +160,13 @@ impl Interpreter {
         Ok(())
     }
 
+    pub(super) fn sleep(&mut self, words: &[&str]) -> Done {
+        let [id, time] = words else { return Err("say: sleep 1 2s".to_owned()) };
+        let (id, time) = (self.known(id)?, duration(time)?);
+        self.formed().sleep(id, time);
+        Ok(())
+    }
+
     pub(super) fn run(&mut self, words: &[&str]) -> Done {
         let [time] = words else { return Err("say: run 600ms".to_owned()) };
         let mut left = duration(time)?;

@@ -1,5 +1,7 @@
 //! What arrives from other nodes, and where it goes: to the engine, or to the task that waits for it.
 
+use openraft_engine::Vote;
+
 use super::{Caller, Node};
 use crate::world::disk::Image;
 use crate::world::invariants::History;
@@ -9,12 +11,14 @@ use crate::world::task::{Leadership, Task};
 impl Node {
     /// Appends come on a stream. One that is out of its order reaches the engine all the same, but its answer belongs
     /// to no stream.
-    fn in_order(&mut self, from: u64, stamp: Stamp) -> Stamp {
-        let streams = &mut self.running().streams;
-        let last = streams.get(&from).filter(|last| {
-            (last.life, last.session, last.stream) == (stamp.life, stamp.session, stamp.stream)
-        });
-        if last.is_some_and(|last| stamp.number <= last.number) {
+    fn in_order(&mut self, from: u64, stamp: Stamp, vote: Vote<u64>) -> Stamp {
+        let running = self.running();
+        if vote < running.engine.vote() {
+            return stamp;
+        }
+        let streams = &mut running.streams;
+        let order = |stamp: &Stamp| (stamp.life, stamp.session, stamp.stream, stamp.number);
+        if streams.get(&from).is_some_and(|last| order(&stamp) <= order(last)) {
             return Stamp { number: 0, ..stamp };
         }
         streams.insert(from, stamp);
@@ -54,9 +58,11 @@ impl Node {
                 self.with(|engine, now| engine.handle_heartbeat(now, token, request));
             }
             Message::Append(stamp, header, entries) => {
-                let stamp = self.in_order(from, stamp);
+                let stamp = self.in_order(from, stamp, header.vote);
                 let token = self.caller(Caller::Peer(from, stamp));
-                self.with(|engine, now| engine.handle_append(now, token, header, entries.iter()));
+                self.with(|engine, now| {
+                    engine.handle_append(now, token, header, entries.iter().map(|entry| &**entry))
+                });
                 self.hand = entries;
             }
             Message::Snapshot(stamp, header, content) => {

@@ -1,5 +1,6 @@
 //! Carries out what the engine orders, and tells what became of the node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_engine::{Command, OwnPayload, Reply, SavedVote, ServerState};
@@ -7,7 +8,7 @@ use openraft_engine::{Command, OwnPayload, Reply, SavedVote, ServerState};
 use super::{Caller, Node, Seen, Snapshot, Work, seen};
 use crate::world::disk::Write;
 use crate::world::entry::{Address, Entry, Payload};
-use crate::world::invariants::History;
+use crate::world::invariants::{Goal, History};
 use crate::world::message::{Envelope, Message, place};
 use crate::world::task::{Leadership, Task};
 
@@ -37,7 +38,7 @@ impl Node {
         let running = self.running.as_mut().expect("a node that runs");
         for (to, task) in &mut running.tasks {
             for message in task.send(&self.disk.submitted, self.snapshot.as_ref(), &leader) {
-                self.out.push(Envelope { from: self.id, to: *to, message });
+                self.out.push(Envelope::new(self.id, *to, message));
             }
         }
         self.note_changes(history);
@@ -48,12 +49,13 @@ impl Node {
         match command {
             Command::SaveVote { io, vote, promise_cap } => {
                 // Where nobody asks for a promise none is given, and a restart has nothing to wait for.
+                history.saves_vote(id, self.disk.submitted.vote, vote);
                 let promise_cap = if self.settings.promises { promise_cap } else { Duration::ZERO };
                 self.disk.submit(Some(io), Write::Vote(SavedVote { vote, promise_cap }));
             }
             Command::AppendInputEntries { io, first, last } => {
                 let range = first..=last.index;
-                let taken: Vec<Entry> =
+                let taken: Vec<Arc<Entry>> =
                     self.hand.iter().filter(|entry| range.contains(&entry.log_id.index)).cloned().collect();
                 assert_eq!(taken.last().map(|entry| entry.log_id), Some(last));
                 self.disk.submit(Some(io), Write::Append(taken));
@@ -66,7 +68,7 @@ impl Node {
                         Payload::Membership(members)
                     }
                 };
-                self.disk.submit(Some(io), Write::Append(vec![Entry { log_id, payload }]));
+                self.disk.submit(Some(io), Write::Append(vec![Arc::new(Entry { log_id, payload })]));
             }
             Command::TruncateLog { io, since } => {
                 history.note(|| format!("{id} truncates its log from index {since}"));
@@ -79,7 +81,7 @@ impl Node {
             Command::SaveCommitted { committed } => self.disk.submit(None, Write::Committed(committed)),
             Command::LeaderCommit { since, upto } | Command::FollowerCommit { since, upto } => {
                 let held = &self.disk.durable.entries;
-                let entries: Vec<Entry> =
+                let entries: Vec<Arc<Entry>> =
                     (since..=upto.index).filter_map(|index| held.get(&index).cloned()).collect();
                 history.apply_ordered(id, since, upto, &entries);
                 self.running().work.push_back(Work::Apply(entries));
@@ -105,16 +107,16 @@ impl Node {
             }
             Command::SendVote { to, request, .. } => {
                 history.asked_for_vote(id, &self.disk.durable, &request);
-                self.out.push(Envelope { from: id, to, message: Message::VoteRequest(request) });
+                self.out.push(Envelope::new(id, to, Message::VoteRequest(request)));
             }
             Command::SendTimeoutNow { to, request, .. } => {
-                self.out.push(Envelope { from: id, to, message: Message::TimeoutNow(request) });
+                self.out.push(Envelope::new(id, to, Message::TimeoutNow(request)));
             }
             Command::ReplicateCommitted { committed } => self.running().committed = Some(committed),
             Command::ReplicateInputEntries { .. } => {}
             Command::AbandonWrites { since } => {
                 for (_, entry) in self.running().writes.split_off(&since) {
-                    let Payload::Write(text) = entry.payload else { continue };
+                    let Payload::Write(text) = &entry.payload else { continue };
                     history.note(|| format!("{id} answers {text}: outcome unknown"));
                 }
             }
@@ -139,12 +141,18 @@ impl Node {
                 };
             }
             (Caller::Transfer, Reply::Transfer(result)) => {
+                if result.is_ok() {
+                    history.reach(Goal::Transferred);
+                }
                 return history.note(|| match result {
                     Ok(()) => format!("{id} has handed leadership over"),
                     Err(refused) => format!("{id} did not hand over: {refused}"),
                 });
             }
             (Caller::Change, Reply::Membership(result)) => {
+                if result.is_ok() {
+                    history.reach(Goal::Changed);
+                }
                 return history.note(|| match result {
                     Ok(log_id) => format!("{id} answers the change: in force by {log_id}"),
                     Err(refused) => format!("{id} answers the change: {refused}"),
@@ -169,18 +177,26 @@ impl Node {
             (Caller::Peer(to, stamp), Reply::Snapshot(reply)) => (to, Message::SnapshotReply(stamp, reply)),
             (caller, reply) => panic!("{reply:?} to {caller:?}"),
         };
-        self.out.push(Envelope { from: id, to, message });
+        self.out.push(Envelope::new(id, to, message));
     }
 
     /// Tells in words what became of the node.
     fn note_changes(&mut self, history: &mut History) {
         let id = self.id;
         let running = self.running();
+        let in_force = &running.engine.membership().membership;
+        running.was_in_force = (*running.in_force != *in_force).then(|| {
+            let now = Arc::new(in_force.clone());
+            std::mem::replace(&mut running.in_force, now)
+        });
         let (before, now) = (running.seen, seen(&running.engine));
         if before == now {
             return;
         }
         running.seen = now;
+        // What is not accepted has no order to keep.
+        running.streams.retain(|leader, _| *leader == now.vote.node_id);
+        history.went_on(id, [before.vote, now.vote], [before.committed, now.committed]);
         let is_follower =
             |seen: Seen| matches!(seen.role, Some(ServerState::Follower | ServerState::Learner));
         let same_side = is_follower(before) && is_follower(now);

@@ -1,5 +1,7 @@
 //! The state machine lane: applying, building a snapshot, installing one.
 
+use std::sync::Arc;
+
 use openraft_engine::{Membership, SnapshotMeta, StoredMembership};
 
 use super::{Node, Snapshot, Work};
@@ -33,7 +35,7 @@ impl Node {
         true
     }
 
-    fn apply(&mut self, entries: Vec<Entry>, history: &mut History) {
+    fn apply(&mut self, entries: Vec<Arc<Entry>>, history: &mut History) {
         let id = self.id;
         let last = entries.last().expect("an apply has entries").log_id;
         let mut texts = Vec::new();
