@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use openraft_tests::planted::check::{self, CHECKS, Check, Executables, Verdict};
@@ -31,6 +32,9 @@ struct Arguments {
     /// Keeps what comes of it in tests/planted/results.json, and writes docs/planted-defects.md of all that is kept.
     #[arg(long)]
     write: bool,
+    /// Seconds after which a search is given up, which counts as not noticed.
+    #[arg(long, default_value_t = 600)]
+    search_seconds: u64,
     /// Plants nothing, and writes docs/planted-defects.md of all that is kept.
     #[arg(long)]
     page: bool,
@@ -47,6 +51,7 @@ struct Run<'a> {
     first: bool,
     resume: bool,
     write: bool,
+    search: Duration,
     woven: Woven,
     scratch: Scratch,
     built: Executables,
@@ -91,8 +96,20 @@ fn plant(root: &Path, arguments: &Arguments) -> Result<usize, String> {
         .map_err(|error| format!("with the twins of all defects, it does not compile:\n{error}"))?;
     let results = Results::open(&root)?;
     let Arguments { first, resume, write, .. } = *arguments;
-    let mut run =
-        Run { root: &root, kinds: &kinds, checks, first, resume, write, woven, scratch, built, results };
+    let search = Duration::from_secs(arguments.search_seconds);
+    let mut run = Run {
+        root: &root,
+        kinds: &kinds,
+        checks,
+        first,
+        resume,
+        write,
+        search,
+        woven,
+        scratch,
+        built,
+        results,
+    };
     run.unchanged()?;
     // Those that are built alone come last: they leave other programs behind.
     wanted.sort_by_key(|defect| !run.woven.numbers.contains_key(&defect.name));
@@ -165,7 +182,7 @@ impl Run<'_> {
             let known = self.results.get(defect, check.name).filter(|_| self.resume).cloned();
             let verdict = match known {
                 Some(known) => known,
-                None => check.run(&self.built, in_force)?,
+                None => check.run(&self.built, in_force, self.search)?,
             };
             println!("    {:<12} {}", check.name, told(&verdict));
             self.results.put(defect, check.name, verdict.clone());

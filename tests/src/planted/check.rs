@@ -94,6 +94,13 @@ pub const CHECKS: &[Check] = &[
         limit: Duration::from_secs(180),
         searches: false,
     },
+    Check {
+        name: "search",
+        what: "every order of events within the scopes of `explore --scope ci`, all of them at once",
+        programs: &[bin("explore", &["--scope", "ci", "--threads", "6"])],
+        limit: Duration::from_secs(600),
+        searches: true,
+    },
 ];
 
 const fn unit(package: &'static str, arguments: &'static [&'static str]) -> Program {
@@ -142,17 +149,7 @@ impl Verdict {
         matches!(self, Verdict::Noticed { .. } | Verdict::Hung { .. })
     }
 
-    /// How long it took.
-    pub fn seconds(&self) -> f64 {
-        match self {
-            Verdict::Passed { seconds }
-            | Verdict::Noticed { seconds, .. }
-            | Verdict::Hung { seconds }
-            | Verdict::GaveUp { seconds } => *seconds,
-        }
-    }
-
-    /// The same, to a tenth of a second.
+    /// With its time to a tenth of a second.
     pub(super) fn rounded(mut self) -> Self {
         let (Verdict::Passed { seconds }
         | Verdict::Noticed { seconds, .. }
@@ -220,18 +217,27 @@ fn executables(messages: &[u8]) -> Executables {
 }
 
 impl Check {
-    /// Runs it, with the defect of that number in force. Its programs have been built.
+    /// Runs it, with the defect of that number in force, and no longer than `search` if it searches. Its programs have
+    /// been built.
     ///
     /// # Errors
     /// If a program is missing or cannot be started.
-    pub fn run(&self, executables: &Executables, in_force: Option<u32>) -> Result<Verdict, String> {
+    pub fn run(
+        &self,
+        executables: &Executables,
+        in_force: Option<u32>,
+        search: Duration,
+    ) -> Result<Verdict, String> {
+        let limit = if self.searches { search } else { self.limit };
         let mut before = 0.0;
         for program in self.programs {
-            let ended = program.run(executables, in_force, self.limit)?;
+            let ended = program.run(executables, in_force, limit)?;
             let seconds = before + ended.after.as_secs_f64();
             match ended {
                 Ended { passed: true, .. } => before = seconds,
-                Ended { hung: true, .. } if self.searches => return Ok(Verdict::GaveUp { seconds }),
+                Ended { hung, ref output, .. } if self.searches && (hung || out_of_memory(output)) => {
+                    return Ok(Verdict::GaveUp { seconds });
+                }
                 Ended { hung: true, .. } => return Ok(Verdict::Hung { seconds }),
                 Ended { output, .. } => {
                     return Ok(Verdict::Noticed { seconds, by: clue(&program.target, &output) });
@@ -283,8 +289,13 @@ fn test_failed(line: &str) -> bool {
 
 /// A panic, or a scope of the search in which something is broken or was not come upon.
 fn program_failed(line: &str) -> bool {
-    line.contains("' panicked at ")
+    (line.starts_with("thread '") && line.contains(" panicked at "))
         || (line.starts_with("scope=") && (line.contains(" broken=") || line.contains(" missing=")))
+}
+
+/// Whether a program wanted more memory than it gets.
+fn out_of_memory(output: &str) -> bool {
+    output.lines().any(|line| line.starts_with("memory allocation of"))
 }
 
 /// What failed, in a few words: the scenarios that say otherwise; of what is one test, or none, what broke; else the
@@ -311,7 +322,11 @@ fn clue(target: &Target, output: &str) -> String {
         }
         _ => test.or(broken).or(panic).map(str::to_owned),
     };
-    shortened(said.as_deref().unwrap_or("it ended with an error"))
+    shortened(said.as_deref().unwrap_or(if out_of_memory(output) {
+        "it wants all memory"
+    } else {
+        "it ended with an error"
+    }))
 }
 
 /// The longest that is said of one failure, in characters.

@@ -90,12 +90,13 @@ impl Results {
             let alone = |defect: &&Defect| {
                 CHECKS.iter().all(|other| other.name == check.name || !self.is_caught(defect, other.name))
             };
-            let clean = self.get(None, check.name).map_or(0.0, Verdict::seconds);
+            let clean = match self.get(None, check.name) {
+                None => NOT_ASKED.to_owned(),
+                Some(Verdict::Passed { seconds }) => format!("{seconds:.1}"),
+                Some(other) => cell(other),
+            };
             let row = (defects().filter(caught).count(), defects().filter(caught).filter(alone).count());
-            say(
-                &mut page,
-                &format!("| {} | {} | {clean:.1} | {} | {} |", check.name, check.what, row.0, row.1),
-            );
+            say(&mut page, &format!("| {} | {} | {clean} | {} | {} |", check.name, check.what, row.0, row.1));
         }
         say(&mut page, &format!("\n{} defects.", defects().count()));
         for kind in kinds {
