@@ -1,4 +1,4 @@
-//! Scenario scripts: a small command language over a [`World`](crate::world::World), in files that read as
+//! Scenario scripts: a small command language over a [`World`], in files that read as
 //! documentation.
 //!
 //! A scenario's first line is its title. Lines that begin with `> ` are commands; the lines behind a command that are
