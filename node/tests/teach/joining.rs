@@ -82,6 +82,8 @@ async fn a_node_that_was_removed_and_is_started_again_says_so() {
     soon(nodes[0].remove_member(3)).await.unwrap();
     end(nodes.pop()).await;
     let removed = node::<Words>(dir.path(), 3).cluster(list).start().await.unwrap();
+    // Until the others tell it, it is a member for all it knows, and passes writes on.
+    soon(removed.raft().metrics().wait_for(|metrics| metrics.removed)).await.unwrap();
     let row = "was removed from its cluster; ask one of …. To have it back, start it with an empty directory and join()";
     why_not_written(&removed, word, row).await;
     end(nodes.into_iter().chain([removed])).await;
