@@ -37,6 +37,18 @@ pub struct Failure {
     pub came: String,
 }
 
+impl Failure {
+    fn at(page: &str, line: usize, doing: &str, expected: &str, came: &str) -> Self {
+        Self {
+            page: page.to_owned(),
+            line,
+            doing: doing.to_owned(),
+            expected: expected.to_owned(),
+            came: came.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { page, line, doing, expected, came } = self;

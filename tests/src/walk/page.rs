@@ -172,13 +172,19 @@ pub fn items(page: &str, text: &str) -> Result<Vec<Item>, Failure> {
             let kind = info.split([',', ' ']).next().unwrap_or_default().to_owned();
             open = Some((fence, Block { line: number, kind, lines: Vec::new() }));
         } else if trimmed.starts_with("~~~") {
-            return Err(wrong(page, number, trimmed, "blocks are fenced by backticks", "another fence"));
+            return Err(Failure::at(
+                page,
+                number,
+                trimmed,
+                "blocks are fenced by backticks",
+                "another fence",
+            ));
         } else if let Some(words) =
             trimmed.strip_prefix("<!-- walk:").and_then(|rest| rest.strip_suffix("-->"))
         {
             items.push(Item::Directive(Directive { line: number, words: words.trim().to_owned() }));
         } else if trimmed.starts_with("<!-- walk") {
-            return Err(wrong(page, number, trimmed, "<!-- walk: … --> on one line", "something else"));
+            return Err(Failure::at(page, number, trimmed, "<!-- walk: … --> on one line", "something else"));
         } else {
             items.push(Item::Prose(number, line.to_owned()));
         }
@@ -186,7 +192,7 @@ pub fn items(page: &str, text: &str) -> Result<Vec<Item>, Failure> {
     match open {
         None => Ok(items),
         Some((fence, block)) => {
-            Err(wrong(page, block.line, &fence, "an end of the block", "the end of the page"))
+            Err(Failure::at(page, block.line, &fence, "an end of the block", "the end of the page"))
         }
     }
 }
@@ -230,7 +236,7 @@ pub fn steps(page: &str, text: &str) -> Result<Vec<Step>, Failure> {
     reading.no_directive_left()?;
     match reading.program {
         None => Ok(reading.steps),
-        Some((line, _)) => Err(wrong(
+        Some((line, _)) => Err(Failure::at(
             page,
             line,
             "a program",
@@ -273,7 +279,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn wrong(&self, line: usize, doing: &str, expected: &str, came: &str) -> Failure {
-        wrong(self.page, line, doing, expected, came)
+        Failure::at(self.page, line, doing, expected, came)
     }
 
     fn no_directive_left(&self) -> Result<(), Failure> {
@@ -412,15 +418,5 @@ impl Reading<'_> {
             false => Ok(commands),
             true => Err(self.wrong(block.line, "a block of commands", "commands", "none")),
         }
-    }
-}
-
-fn wrong(page: &str, line: usize, doing: &str, expected: &str, came: &str) -> Failure {
-    Failure {
-        page: page.to_owned(),
-        line,
-        doing: doing.to_owned(),
-        expected: expected.to_owned(),
-        came: came.to_owned(),
     }
 }

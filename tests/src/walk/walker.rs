@@ -87,8 +87,8 @@ impl Walker {
         let temp = papers.join("temporary");
         let around = Surroundings { temp: temp.clone(), variables: self.variables.clone() };
         let opened = std::fs::create_dir_all(&temp).and_then(|()| Shell::open(&self.clone, &papers, &around));
-        let shell =
-            opened.map_err(|error| at(page, 1, "opening a terminal", "a shell", &error.to_string()))?;
+        let shell = opened
+            .map_err(|error| Failure::at(page, 1, "opening a terminal", "a shell", &error.to_string()))?;
         let mut reader = Reader { page, around, shell, terminals: BTreeMap::new(), running: BTreeMap::new() };
         let mut tally = Tally::default();
         for step in steps {
@@ -213,7 +213,13 @@ impl Walker {
             .and_then(|()| std::fs::write(&path, text))
             .and_then(|()| self.lay_lock_beside(&path));
         written.map_err(|error| {
-            at(reader.page, line, &format!("writing {}", path.display()), "a file", &error.to_string())
+            Failure::at(
+                reader.page,
+                line,
+                &format!("writing {}", path.display()),
+                "a file",
+                &error.to_string(),
+            )
         })
     }
 
@@ -260,7 +266,7 @@ impl Walker {
 
 impl Reader<'_> {
     fn failed(&self, command: &Command, expected: &str, came: &str) -> Failure {
-        at(self.page, command.line, &command.text, expected, came)
+        Failure::at(self.page, command.line, &command.text, expected, came)
     }
 
     fn succeeded(&self, command: &Command, outcome: &Outcome) -> Result<(), Failure> {
@@ -277,13 +283,15 @@ impl Reader<'_> {
         if lines_match(&expected, &came) {
             return Ok(());
         }
-        Err(at(self.page, shown.line, &command.text, &expected.join("\n"), printed))
+        Err(Failure::at(self.page, shown.line, &command.text, &expected.join("\n"), printed))
     }
 
     fn terminal(&mut self, line: usize, name: &str) -> Result<&mut Terminal, Failure> {
         let page = self.page;
         let found = self.terminals.get_mut(name);
-        found.ok_or_else(|| at(page, line, name, "a terminal of this name", "none in which a program runs"))
+        found.ok_or_else(|| {
+            Failure::at(page, line, name, "a terminal of this name", "none in which a program runs")
+        })
     }
 
     async fn talk(&mut self, name: &str, shown: &Shown) -> Result<(), Failure> {
@@ -293,7 +301,7 @@ impl Reader<'_> {
         for (line, text) in &shown.lines {
             let terminal = self.terminal(*line, name)?;
             let failed = |expected: &str, came: &str| {
-                at(page, *line, &format!("{command} (in the terminal {name})"), expected, came)
+                Failure::at(page, *line, &format!("{command} (in the terminal {name})"), expected, came)
             };
             if let Some(typed) = text.strip_prefix("> ") {
                 tell(page, *line, &format!("{typed} (typed in the terminal {name})"));
@@ -328,7 +336,7 @@ impl Reader<'_> {
             Act::Await => {}
         }
         let doing = format!("{act:?} of {command} (in the terminal {name})");
-        let failed = |came: &str| at(page, line, &doing, "the program's end", came);
+        let failed = |came: &str| Failure::at(page, line, &doing, "the program's end", came);
         let status = terminal.ended(PATIENCE).await;
         let status = status.map_err(|came| failed(&format!("{came}\n{}", terminal.printed())))?;
         match act {
@@ -362,7 +370,13 @@ fn free_ports(page: &str, steps: &[Step]) -> Result<(), Failure> {
             }
             TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
                 let came = format!("{error}: stop what listens there on this machine, then walk again");
-                at(page, line, &format!("looking at port {port}, which the page uses"), "a free port", &came)
+                Failure::at(
+                    page,
+                    line,
+                    &format!("looking at port {port}, which the page uses"),
+                    "a free port",
+                    &came,
+                )
             })?;
         }
         Ok(())
@@ -377,16 +391,6 @@ fn free_ports(page: &str, steps: &[Step]) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn at(page: &str, line: usize, doing: &str, expected: &str, came: &str) -> Failure {
-    Failure {
-        page: page.to_owned(),
-        line,
-        doing: doing.to_owned(),
-        expected: expected.to_owned(),
-        came: came.to_owned(),
-    }
 }
 
 fn tell(page: &str, line: usize, what: &str) {

@@ -17,7 +17,7 @@ fn learner(id: u64, promote: bool) -> Change {
 }
 
 /// Node 1 leads nodes 2 and 3 in term 1; its first entry, at index 1, is committed.
-fn leader() -> Bench {
+pub(super) fn leader() -> Bench {
     let mut node = Bench::node(1, &[1, 2, 3], &[]);
     node.lead(&[2]);
     node.flush();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bench::{
     Bench, Cmd, asks, at, config, entries, found, membership_entry, origin, replica, title, voters,
 };
-use super::changes::joint_of;
+use super::changes::{joint_of, leader};
 use crate::{
     AppendResult, Command, EngineConfig, HeartbeatRequest, InitialNodes, MembershipChange, Promised,
     ReadRefused, ReplicationReport, Reply, RestartState, ServerState, StoredMembership, Vote, VoteReply,
@@ -30,16 +30,6 @@ fn request(term: u64, last: crate::LogId<u64>, pre_vote: bool) -> VoteRequest<u6
 
 fn asking_first() -> EngineConfig<u64> {
     EngineConfig { pre_vote: true, ..config(1) }
-}
-
-/// Node 1 leads nodes 2 and 3 in term 1; its first entry, at index 1, is committed.
-fn leader() -> Bench {
-    let mut node = Bench::node(1, &[1, 2, 3], &[]);
-    node.lead(&[2]);
-    node.flush();
-    node.report(2, Some(at(1, 1)), 1);
-    node.report(3, Some(at(1, 1)), 1);
-    node
 }
 
 #[test]
