@@ -5,8 +5,15 @@ use std::time::Duration;
 use crate::common::{Words, end, listeners, request, three, tokio_listener};
 use openraft_node::{Consistency, Node, ReadError, ReadyError, WriteError};
 
-/// Much sooner than a write or read may take.
-const SOON: Duration = Duration::from_secs(3);
+/// Whatever waits waits as long as this, which no test does: what is answered was answered sooner.
+const HOUR_MS: u64 = 3_600_000;
+
+/// Longer than anything takes that does not wait.
+const SOON: Duration = Duration::from_secs(120);
+
+fn patient(config: &mut openraft_core::Config) {
+    (config.write_timeout_ms, config.read_timeout_ms) = (HOUR_MS, HOUR_MS);
+}
 
 /// Everything that needs a member fails soon, for this reason.
 async fn is_excluded(node: &Node<Words>, reason: &str) {
@@ -29,7 +36,10 @@ async fn a_node_whose_join_is_refused_for_good_fails_its_callers_with_the_reason
     let nodes = three(dir.path()).await;
     nodes[0].write("first".to_owned()).await.unwrap();
     let (_, _, listener) = listeners(1).remove(0);
-    let joiner = Node::<Words>::builder(4, dir.path().join("4")).name("another").join([nodes[0].address()]);
+    let joiner = Node::<Words>::builder(4, dir.path().join("4"))
+        .name("another")
+        .join([nodes[0].address()])
+        .config(patient);
     let joiner = joiner.listener(tokio_listener(listener)).start().await.unwrap();
     is_excluded(&joiner, "the cluster refuses this node: this is the cluster \"openraft\"").await;
     joiner.shutdown().await.unwrap();
@@ -38,7 +48,7 @@ async fn a_node_whose_join_is_refused_for_good_fails_its_callers_with_the_reason
     let leader = nodes[0].raft().metrics().borrow().current_leader.unwrap();
     let (id, asked) = (leader % 3 + 1, nodes[leader as usize - 1].address());
     let (_, _, listener) = listeners(1).remove(0);
-    let twin = Node::<Words>::builder(id, dir.path().join("twin")).join([asked]);
+    let twin = Node::<Words>::builder(id, dir.path().join("twin")).join([asked]).config(patient);
     let twin = twin.listener(tokio_listener(listener)).start().await.unwrap();
     is_excluded(&twin, &format!("node {id} is a member on the store")).await;
     twin.shutdown().await.unwrap();
@@ -57,7 +67,7 @@ async fn a_node_whose_directory_was_forming_another_cluster_fails_its_callers_wi
     openraft_adapters::IdentityStore::record_cluster(&*store, other).await.unwrap();
     drop(store);
     let cluster: Vec<_> = listeners(2).into_iter().map(|(id, address, _)| (id, address)).collect();
-    let node = Node::<Words>::builder(1, dir.path()).cluster(cluster).start().await.unwrap();
+    let node = Node::<Words>::builder(1, dir.path()).cluster(cluster).config(patient).start().await.unwrap();
     is_excluded(&node, "this directory belongs to the cluster").await;
     node.shutdown().await.unwrap();
 }

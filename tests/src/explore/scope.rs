@@ -129,6 +129,10 @@ impl Scope {
     pub fn with(&self, budgets: &[(String, u8)]) -> Result<Self, String> {
         let mut scope = *self;
         for (name, times) in budgets {
+            if name == UNDER_WAY {
+                scope.under_way_max = usize::from(*times);
+                continue;
+            }
             let named = ALL.iter().find(|cost| cost.to_string() == *name);
             let cost = named.ok_or_else(|| format!("there is no budget {name:?}; --list names some"))?;
             scope.budgets[*cost as usize] = *times;
@@ -145,11 +149,14 @@ impl Scope {
             self.free_disks.then(|| "any delay of disks".to_owned()),
             self.free_links.then(|| "any order of messages".to_owned()),
             self.free_machines.then(|| "any delay of state machines".to_owned()),
-            (self.under_way_max < usize::MAX).then(|| format!("{} messages under way", self.under_way_max)),
+            (self.under_way_max < usize::MAX).then(|| format!("{} {UNDER_WAY}", self.under_way_max)),
         ];
         counted.chain(free.into_iter().flatten()).collect::<Vec<_>>().join(", ")
     }
 }
+
+/// What [`Scope::under_way_max`] is called.
+const UNDER_WAY: &str = "messages under way";
 
 /// A scope in which nothing happens, to begin a description with.
 pub(super) const NOTHING: Scope = Scope {

@@ -65,8 +65,6 @@ impl Writer {
         let times: Vec<Instant> = std::iter::once(begin).chain(times).collect();
         let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
         eprintln!("{name}: {} writes, longest gap {gap:?}", times.len() - 1);
-        // An election takes a second or two; far more would be a cluster that stands still.
-        assert!(gap < Duration::from_secs(20), "{name}: no write was acknowledged for {gap:?}");
     }
 
     /// It asks these from now on.
