@@ -34,7 +34,7 @@ const ELECTION: Scope = Scope {
 
 const WRITES: Scope = Scope {
     name: "writes",
-    about: "two writes over two terms on three nodes, of which one crashes",
+    about: "two writes over two terms on three nodes",
     begin: &["cluster 1 2 3 bare", "elect 1"],
     goals: &[Goal::Elected, Goal::Committed],
     ..NOTHING
@@ -92,6 +92,12 @@ const READ: Scope = Scope {
 const CI: &[Scope] = &[
     Scope { budgets: at_most(&[(Timeout, 2), (Crash, 1)]), ..ELECTION },
     Scope { budgets: at_most(&[(Write, 2), (Timeout, 1)]), ..WRITES },
+    Scope {
+        name: "writes-crash",
+        budgets: at_most(&[(Write, 2), (Timeout, 1), (Crash, 1)]),
+        under_way_max: 3,
+        ..WRITES
+    },
     Scope { budgets: at_most(&[]), ..MEMBERSHIP },
     Scope {
         budgets: at_most(&[(Write, 1), (Snapshot, 2), (Crash, 1), (Timeout, 1), (GiveUp, 1)]),
