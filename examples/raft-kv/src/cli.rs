@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchOptions;
 use crate::client::Client;
 use crate::cluster_list::{ClusterList, parse_address};
 use crate::exit::Failure;
@@ -73,6 +74,11 @@ pub(crate) enum Command {
     Import(ImportOptions),
     /// Print all keys and values of one node, in the form that import reads.
     Export(ExportOptions),
+    /// Put load on the cluster and measure it: many clients, each with one operation in flight.
+    ///
+    /// Prints operations per second and how long they took. An operation counts as an error if it was certainly not
+    /// done and as unknown if it may have been done; it is then not sent again. Times are of what was answered.
+    Bench(BenchOptions),
 }
 
 /// How a client reaches the cluster.
@@ -286,6 +292,10 @@ pub(crate) struct ServeOptions {
     /// How long a request may wait for a leader and for its commit, in milliseconds.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) write_timeout_ms: u64,
+    /// How many connections, of clients and peers together, may be open at once; without it, as many as the limit of
+    /// open files leaves room for.
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(16..=1_000_000))]
+    pub(crate) max_connections: Option<usize>,
     /// Stop when standard input ends: how the demo stops its nodes, and why none outlives it.
     #[arg(long, hide = true)]
     pub(crate) stop_with_stdin: bool,

@@ -3,16 +3,18 @@
 //! # Layout
 //!
 //! - [`cli`], [`exit`]: the command line, and how the program ends.
-//! - [`cluster_list`], [`limits`], [`wire`], [`http`], [`table`]: what server and client share.
+//! - [`cluster_list`], [`limits`], [`wire`], [`http`], [`table`], [`open_files`]: what server and client share.
 //! - [`state`], [`snapshot_format`]: the replicated map, and its snapshots.
 //! - [`serve`]: starts a node of `openraft-node`; [`api`]: its HTTP interface.
 //! - [`client`]: put, cas, get, delete, status, member, snapshot, transfer-leader, import, export.
+//! - [`bench`]: load, measured and recorded.
 //! - [`demo`]: three nodes on one machine; [`signals`]: what ends it, and `serve`.
 
 // The program runs on real clocks, threads and sockets; the rules that these lints guard are for what is simulated.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod api;
+mod bench;
 mod cli;
 mod client;
 mod cluster_list;
@@ -20,6 +22,7 @@ mod demo;
 mod exit;
 mod http;
 mod limits;
+mod open_files;
 mod serve;
 mod signals;
 mod snapshot_format;
@@ -44,7 +47,11 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    let result = tokio::runtime::Builder::new_multi_thread()
+    let mut runtime = match cli.command {
+        Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let result = runtime
         .enable_all()
         .build()
         .map_err(|e| Failure::error(format!("the runtime cannot be started: {e}")))
@@ -72,5 +79,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::TransferLeader(options) => client::commands::transfer_leader(options).await,
         Command::Import(options) => client::import::import(options).await,
         Command::Export(options) => client::export::export(options).await,
+        Command::Bench(options) => bench::bench(options).await,
     }
 }

@@ -7,6 +7,7 @@ use crate::api;
 use crate::cli::ServeOptions;
 use crate::exit::Failure;
 use crate::limits::{COMMAND_OVERHEAD_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::open_files::make_room_for_connections;
 use crate::signals::Stop;
 use crate::state::KvState;
 
@@ -28,11 +29,14 @@ pub(crate) async fn serve(options: ServeOptions) -> Result<(), Failure> {
 
 async fn start(options: ServeOptions, config: Config) -> Result<Node<KvState>, Failure> {
     let cache_bytes = options.cache_mb * MIB;
+    let room = make_room_for_connections();
+    let max_connections = options.max_connections.unwrap_or(room);
     let address = options.address().to_owned();
     let builder = Node::<KvState>::builder(options.id, options.data)
         .name(options.name)
         .sled(|sled| sled.cache_capacity_bytes = cache_bytes)
         .listen(options.listen)
+        .http(|_, server| server.max_connections = max_connections)
         .config(|defaults| *defaults = config)
         .routes(api::router)
         .status_details(move |state| {

@@ -71,8 +71,8 @@ impl From<CallError> for Failure {
 pub(crate) struct Client {
     http: Http,
     targets: Targets,
-    /// Held by the one request that looks for the leader while others wait for what it finds.
-    looking: tokio::sync::Mutex<()>,
+    /// Held by the one request that looks for the leader while others wait for what it finds; when the last one began.
+    looking: tokio::sync::Mutex<Option<Instant>>,
     timeout: Duration,
 }
 
@@ -121,20 +121,32 @@ impl Client {
         let mut attempts = 0;
         // An attempt whose outcome is unknown makes the whole unknown, unless a later one succeeds.
         let mut unknown: Option<String> = None;
+        let mut last = "none: nobody said in time who leads".to_owned();
         loop {
             let target = match whom {
                 Whom::Leader => {
-                    self.look_for_leader().await;
+                    // What is not found in time is not found.
+                    let _ = tokio::time::timeout_at(end.into(), self.look_for_leader()).await;
                     self.targets.current()
                 }
                 Whom::Anyone => self.targets.next_endpoint(),
             };
             let left = end.saturating_duration_since(Instant::now());
+            // Never sent, so certainly not done.
+            if left.is_zero() {
+                return Err(self.out_of_time(unknown, last));
+            }
             let result = self.http.call(&target, &call, left.min(ATTEMPT_TIMEOUT)).await;
             attempts += 1;
-            let last = match verdict::judge(result, repeat, unknown.as_deref()) {
+            last = match verdict::judge(result, repeat, unknown.as_deref()) {
                 Verdict::Done(answer) => return Ok(Answered { answer, attempts }),
-                Verdict::Stop(error) => return Err(error),
+                Verdict::Stop(error) => {
+                    // Whoever asks next should not wait for the same node again, if it hangs.
+                    if matches!(error, CallError::OutcomeUnknown { .. }) {
+                        self.targets.failed(&target);
+                    }
+                    return Err(error);
+                }
                 Verdict::Ask { leader, reason } if whom == Whom::Leader => {
                     tracing::debug!(%target, %leader, %reason, "following a redirect");
                     self.targets.leads(&leader);
@@ -158,27 +170,35 @@ impl Client {
                 }
             };
             if Instant::now() + pause >= end {
-                return Err(match unknown {
-                    Some(reason) => CallError::OutcomeUnknown { reason },
-                    None => CallError::Unavailable { within: self.timeout, last },
-                });
+                return Err(self.out_of_time(unknown, last));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
+    /// Nothing more is tried. `unknown` says why an attempt's outcome is not known, if there was one.
+    fn out_of_time(&self, unknown: Option<String>, last: String) -> CallError {
+        match unknown {
+            Some(reason) => CallError::OutcomeUnknown { reason },
+            None => CallError::Unavailable { within: self.timeout, last },
+        }
+    }
+
     /// Asks all endpoints at once who leads, unless that is known, and takes the first answer that says so.
     async fn look_for_leader(&self) {
-        let _one_at_a_time = self.looking.lock().await;
-        if self.targets.knows_leader() {
+        let arrived = Instant::now();
+        let mut last_began = self.looking.lock().await;
+        // Where many wait and nobody leads, one looks for all of them.
+        if self.targets.knows_leader() || last_began.is_some_and(|began| began >= arrived) {
             return;
         }
+        *last_began = Some(Instant::now());
         let call = Call::new(Method::GET, STATUS_PATH);
         let mut answers: FuturesUnordered<_> = self
             .endpoints()
             .iter()
-            .map(|endpoint| self.http.call(endpoint, &call, STATUS_TIMEOUT.min(self.timeout)))
+            .map(|endpoint| self.http.call(endpoint, &call, STATUS_TIMEOUT.min(self.timeout / 2)))
             .collect();
         while let Some(answer) = answers.next().await {
             let status =
