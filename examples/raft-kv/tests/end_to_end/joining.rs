@@ -63,15 +63,17 @@ fn a_learner_that_was_killed_while_it_joined_continues_and_votes_only_when_it_is
 
 #[test]
 fn whoever_may_not_join_is_told_why_and_ends() {
-    let (mut cluster, _) = Cluster::start(&[]);
+    let (mut cluster, started) = Cluster::start(&[]);
     cluster.join_by(4, 1, &["--name", "other"]);
     assert_refused(&cluster.serve_to_its_end(4), 1, &["the cluster \"raft-kv\", not \"other\""]);
-    // Another directory with the id of a member.
-    cluster.kill(2);
-    std::fs::remove_dir_all(cluster.data(2)).unwrap();
-    cluster.join_by(2, 3, &[]);
-    let output = cluster.serve_to_its_end(2);
-    assert_refused(&output, 1, &["node 2 is a member on the store", "remove the node first"]);
+    // Another directory with the id of a member. Had that one led, the others would send the new one on to itself.
+    let wiped = started.leader % 3 + 1;
+    cluster.kill(wiped);
+    std::fs::remove_dir_all(cluster.data(wiped)).unwrap();
+    cluster.join_by(wiped, started.leader, &[]);
+    let output = cluster.serve_to_its_end(wiped);
+    let refusal = format!("node {wiped} is a member on the store");
+    assert_refused(&output, 1, &[&refusal, "remove the node first"]);
     let output = cluster.client("member add", &[cluster.address(5)]);
     assert_refused(&output, 1, &[cluster.address(5), "cannot be reached"]);
 }
