@@ -5,6 +5,7 @@
 //!   many seeds.
 //! - [`planted`]: known defects planted into a copy of the workspace, to see which checks notice. `bin/planted` runs it.
 //! - [`explore`]: every order of events within stated bounds, over worlds. `bin/explore` runs it.
+//! - [`history`]: histories of clients' operations, and whether they are linearizable. `bin/check_history` checks files.
 //! - [`world`]: engines and their `Progress` values without any I/O; [`script`]: a small language in which the
 //!   scenarios in `scenarios/` drive it.
 //! - [`walk`]: README and guide, walked as a newcomer would. `bin/walk` does it from a fresh clone.
@@ -13,6 +14,7 @@
 pub mod brake;
 pub mod cluster;
 pub mod explore;
+pub mod history;
 pub mod planted;
 pub mod script;
 pub mod sim;
