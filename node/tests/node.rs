@@ -2,6 +2,9 @@
 #![allow(clippy::disallowed_methods)]
 // Real sockets keep real time.
 
+#[path = "shared/mod.rs"]
+mod shared;
+
 use std::io::{self, Read};
 use std::net::TcpListener;
 use std::path::Path;
@@ -10,26 +13,7 @@ use std::time::Duration;
 use openraft_node::{App, Consistency, LogId, Node, ReadError, StartError, WriteError};
 use serde::{Deserialize, Serialize};
 
-/// A list of words. Some words are more than it can bear.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Words(Vec<String>);
-
-impl App for Words {
-    type Command = String;
-    type Reply = usize;
-    type Query = usize;
-    type Answer = Option<String>;
-
-    fn apply(&mut self, _: LogId<u64>, word: &String) -> usize {
-        assert_ne!(word, "abracadabra", "a word that no state machine survives");
-        self.0.push(word.clone());
-        self.0.len()
-    }
-
-    fn query(&self, at: usize) -> Option<String> {
-        self.0.get(at).cloned()
-    }
-}
+use crate::shared::{Words, addresses, end};
 
 /// The same words, by a program that does not understand its own snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,12 +38,6 @@ impl App for Forgetful {
     }
 }
 
-/// Free addresses, all held until all are chosen.
-fn addresses(count: u64) -> Vec<(u64, String)> {
-    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    (1..).zip(held.iter().map(|listener| listener.local_addr().unwrap().to_string())).collect()
-}
-
 async fn start<A: App>(dir: &Path, id: u64, cluster: &[(u64, String)]) -> Result<Node<A>, StartError> {
     let data = dir.join(format!("node-{id}"));
     Node::<A>::builder(id, data).cluster(cluster.to_vec()).start().await
@@ -72,12 +50,6 @@ async fn three(dir: &Path) -> (Vec<(u64, String)>, Vec<Node<Words>>) {
         nodes.push(start(dir, id, &cluster).await.unwrap());
     }
     (cluster, nodes)
-}
-
-async fn end<A: App>(nodes: Vec<Node<A>>) {
-    for node in nodes {
-        node.shutdown().await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

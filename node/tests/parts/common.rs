@@ -1,38 +1,13 @@
-//! What the tests of whole nodes share: an application, free addresses, and requests as a client makes them.
+//! Nodes on listeners that are bound already, and requests as a client makes them.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use openraft_node::{App, LogId, Node};
-use serde::{Deserialize, Serialize};
+use openraft_node::Node;
 use serde_json::Value;
 
-/// A list of words.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Words(pub(crate) Vec<String>);
-
-impl App for Words {
-    type Command = String;
-    type Reply = usize;
-    type Query = usize;
-    type Answer = Option<String>;
-
-    fn apply(&mut self, _: LogId<u64>, word: &String) -> usize {
-        self.0.push(word.clone());
-        self.0.len()
-    }
-
-    fn query(&self, at: usize) -> Option<String> {
-        self.0.get(at).cloned()
-    }
-}
-
-/// Listeners on free ports, with their addresses.
-pub(crate) fn listeners(count: u64) -> Vec<(u64, String, TcpListener)> {
-    let bound = (1..=count).map(|id| (id, TcpListener::bind("127.0.0.1:0").unwrap()));
-    bound.map(|(id, listener)| (id, listener.local_addr().unwrap().to_string(), listener)).collect()
-}
+pub(crate) use crate::shared::{Words, end, listeners};
 
 /// As tokio takes them.
 pub(crate) fn tokio_listener(listener: TcpListener) -> tokio::net::TcpListener {
@@ -50,12 +25,6 @@ pub(crate) async fn three(dir: &std::path::Path) -> Vec<Node<Words>> {
         nodes.push(node.listener(tokio_listener(listener)).start().await.unwrap());
     }
     nodes
-}
-
-pub(crate) async fn end<A: App>(nodes: Vec<Node<A>>) {
-    for node in nodes {
-        node.shutdown().await.unwrap();
-    }
 }
 
 /// An answer over HTTP.

@@ -7,3 +7,5 @@ mod admin;
 mod common;
 mod parts;
 mod refused;
+#[path = "../shared/mod.rs"]
+mod shared;

@@ -41,7 +41,7 @@ async fn a_member_that_is_in_no_cluster_itself_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_joiner_that_finds_itself_behind_another_name_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
-    let own = addresses(1).remove(0).1;
+    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let by_name = own.replace("127.0.0.1", "localhost");
     let joiner = node::<Words>(dir.path(), 1).join([by_name]).listen(own).start().await.unwrap();
     let row = "node … asked itself: give it the address of a node that is a member already";

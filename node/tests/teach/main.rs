@@ -10,6 +10,8 @@ mod forming;
 mod joining;
 mod nodes;
 mod running;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod starting;
 mod table;
 mod upgrading;

@@ -1,12 +1,12 @@
 //! Nodes to hold wrongly, and how their words are looked at.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openraft_node::{App, LogId, Node, NodeBuilder, NodeTypes, OfApp};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::shared::{addresses, end};
 use crate::table;
 
 /// An application's node that is being described.
@@ -40,12 +40,6 @@ impl App for Words {
     }
 }
 
-/// Free addresses, all held until all are chosen.
-pub(crate) fn addresses(count: u64) -> Vec<(u64, String)> {
-    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    (1..).zip(held.iter().map(|listener| listener.local_addr().unwrap().to_string())).collect()
-}
-
 /// Node `id` in a directory of its own below `dir`, which gives up soon on what cannot be.
 pub(crate) fn node<A: App>(dir: &Path, id: u64) -> Builder<A> {
     Node::builder(id, dir.join(format!("node-{id}"))).config(|config| {
@@ -65,12 +59,6 @@ pub(crate) async fn cluster<A: App>(dir: &Path, count: u64) -> (Vec<(u64, String
         soon(node.ready()).await.unwrap();
     }
     (list, nodes)
-}
-
-pub(crate) async fn end<A: App>(nodes: impl IntoIterator<Item = Node<A>>) {
-    for node in nodes {
-        node.shutdown().await.unwrap();
-    }
 }
 
 /// Has `node` lead, in a cluster of two with `other`.
