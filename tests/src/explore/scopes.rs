@@ -11,7 +11,7 @@ use crate::world::Goal;
 pub enum Size {
     /// Within two minutes, all of them.
     Ci,
-    /// Within some ten minutes each.
+    /// Within some ten minutes each, on a core of its own.
     Full,
 }
 
@@ -118,6 +118,7 @@ const FULL: &[Scope] = &[
     Scope {
         name: "election-network",
         budgets: at_most(&[(Timeout, 2), (Duplicate, 1), (Reorder, 1)]),
+        under_way_max: 5,
         ..ELECTION
     },
     Scope { name: "election-disk", budgets: at_most(&[(Timeout, 1), (Crash, 2), (Delay, 2)]), ..ELECTION },
@@ -126,27 +127,31 @@ const FULL: &[Scope] = &[
     Scope {
         name: "membership-timeout",
         budgets: at_most(&[(Timeout, 1)]),
-        under_way_max: 8,
+        under_way_max: 5,
         goals: &[Goal::Changed, Goal::Elected],
         ..MEMBERSHIP
     },
     Scope {
         budgets: at_most(&[(Write, 2), (Snapshot, 2), (Crash, 1), (Timeout, 1), (GiveUp, 1), (Retry, 1)]),
+        under_way_max: 4,
         ..SNAPSHOT
     },
     Scope {
         budgets: at_most(&[(Transfer, 1), (Write, 1), (Sleep, 1), (Timeout, 1)]),
+        under_way_max: 5,
         goals: &[Goal::Transferred, Goal::Elected, Goal::Committed],
         ..TRANSFER
     },
     Scope {
         budgets: at_most(&[(Read, 2), (Write, 1), (Timeout, 1)]),
+        under_way_max: 4,
         goals: &[Goal::Read, Goal::Elected, Goal::Committed],
         ..READ
     },
     Scope {
         name: "read-network",
         budgets: at_most(&[(Read, 1), (Timeout, 1), (Duplicate, 1), (Reorder, 1)]),
+        under_way_max: 5,
         ..READ
     },
 ];
