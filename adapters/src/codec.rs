@@ -2,6 +2,7 @@
 //! postcard: flags, log id, session, payload. Records and frames around it carry version and checksum.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::{ClientSession, Entry, LogIdOf, RaftTypeConfig};
 
@@ -44,6 +45,9 @@ pub enum CodecError {
         /// The index found.
         found: u64,
     },
+    /// An entry has the greatest index that there is, so that none can follow it.
+    #[error("an entry has the greatest index that there is")]
+    NoEnd,
     /// No entry at all where there must be one.
     #[error("no entry")]
     Empty,
@@ -52,6 +56,26 @@ pub enum CodecError {
 /// Bytes of a value in postcard.
 pub(crate) fn encoded_size<T: Serialize>(value: &T) -> u64 {
     postcard::experimental::serialized_size(value).map_or(0, |n| n as u64)
+}
+
+/// A value in postcard, as it stands in frames, in stored values and in requests between nodes.
+///
+/// # Panics
+/// If the type is one that does not serialise.
+pub fn encode_value<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("writing to memory does not fail for a type that serialises")
+}
+
+/// The value in `bytes`, which must hold nothing else.
+///
+/// # Errors
+/// What the decoder says.
+pub fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, left)) => Err(format!("{} bytes are left over", left.len())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Appends one entry to `out`.

@@ -129,16 +129,18 @@ impl<C: RaftTypeConfig> EntryBatch<C> {
     /// The batch whose entries are encoded in `bytes`, which it keeps so that they need not be encoded again.
     ///
     /// # Errors
-    /// If `bytes` is not a sequence of one or more encoded entries with consecutive indexes.
+    /// If `bytes` is not a sequence of one or more encoded entries with consecutive indexes, of which each has a next one.
     pub fn decode(bytes: Bytes) -> Result<Arc<Self>, CodecError> {
         let (entries, offsets) = codec::decode_entries::<C>(&bytes)?;
-        if entries.is_empty() {
-            return Err(CodecError::Empty);
-        }
+        let last = entries.last().ok_or(CodecError::Empty)?.log_id.index;
         for pair in entries.windows(2) {
             if Some(pair[1].log_id.index) != pair[0].log_id.index.checked_add(1) {
                 return Err(CodecError::Gap { after: pair[0].log_id.index, found: pair[1].log_id.index });
             }
+        }
+        // Every index up to here has a next one, or there were a gap.
+        if last == u64::MAX {
+            return Err(CodecError::NoEnd);
         }
         Ok(Self::with_encoded(entries, OnceLock::from(EncodedBatch { bytes, offsets })))
     }
@@ -420,6 +422,15 @@ mod tests {
         };
         let said = error.to_string();
         assert!(said.contains("entry T1-N1-7 proposes does not decode as (u8, bool)"), "{said}");
+    }
+
+    #[test]
+    fn an_entry_that_nothing_can_follow_is_refused() {
+        let last = batch(u64::MAX, &["last"]).encoded().remove(0);
+        assert_eq!(EntryBatch::<T>::decode(last).err(), Some(CodecError::NoEnd));
+        let last_but_one = batch(u64::MAX - 1, &["last but one"]).encoded().remove(0);
+        let run = EntryRange::from_batch(EntryBatch::<T>::decode(last_but_one).unwrap());
+        assert_eq!(run.end_index(), Some(u64::MAX));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub mod codec;
 mod durable;
 mod entry;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod join;
 pub mod memory;

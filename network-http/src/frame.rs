@@ -61,7 +61,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn from_byte(byte: u8) -> Option<Self> {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
         use Kind::*;
         const ALL: [Kind; 17] = [
             Hello,
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn frame() -> impl Strategy<Value = Frame> {
-        (any::<u64>(), 1u8..=13, any::<u64>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(
+        (any::<u64>(), 1u8..=17, any::<u64>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(
             |(group, kind, request_id, payload)| Frame {
                 group,
                 kind: Kind::from_byte(kind).unwrap(),

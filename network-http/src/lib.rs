@@ -4,7 +4,8 @@
 //! # Layout
 //!
 //! - [`frame`]: how a message looks on a stream, and the decoder for it.
-//! - `wire`: what the frames' payloads are; `handshake`: who may talk to whom; `body`: frames as an HTTP body and back.
+//! - `wire`: what the frames' payloads are; `handshake`: who may talk to whom; `snapshot_content`: which frames make a
+//!   snapshot; `body`: frames as an HTTP body and back.
 //! - `client`: [`HttpNetwork`], and below it one peer with its three connections.
 //! - `server`: [`serve`], and below it one task for each stream of a peer.
 //! - [`HttpOptions`] and [`ServerLimits`]: every time and size that can be set.
@@ -25,9 +26,12 @@
 mod body;
 mod client;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod options;
 mod server;
+mod snapshot_content;
 mod wire;
 
 pub use client::{HttpNetwork, PeerAddress, Troubles};

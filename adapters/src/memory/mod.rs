@@ -66,4 +66,5 @@ pub use faults::{Fate, Faults, MessageKind, RandomFaults, Transit};
 pub use log_store::{MemDisk, MemLogStore};
 pub use router::{MemNetworkFactory, MemRouter};
 pub use snapshots::MemSnapshots;
+pub(crate) use state_machine::restore_app;
 pub use state_machine::{MemApp, MemStateMachine, MemStateReader};

@@ -12,7 +12,7 @@ use openraft_engine::LogIdOptionExt;
 use super::snapshots::{MemSink, MemSnapshots};
 use crate::{
     EntryPayload, EntryRange, LogIdOf, RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotBuilder,
-    SnapshotMetaOf, SnapshotSink, StorageError, StoredMembershipOf,
+    SnapshotMetaOf, SnapshotSink, StorageError, StoredMembershipOf, codec,
 };
 
 /// An application's state as a value: its default is the state before the first entry, a clone is a view of it, and
@@ -96,11 +96,16 @@ impl<C: RaftTypeConfig, A: MemApp<C>> MemStateMachine<C, A> {
     }
 
     fn restore(&self, meta: &SnapshotMetaOf<C>, content: &[u8]) -> Result<(), StorageError> {
-        let app = postcard::from_bytes(content)
-            .map_err(|e| StorageError::new(format!("restoring snapshot {}", meta.snapshot_id), &e))?;
+        let app = restore_app(content)
+            .map_err(|e| StorageError::message(format!("restoring snapshot {}", meta.snapshot_id), e))?;
         *lock(&self.state) = State { last_applied: meta.last_log_id, app };
         Ok(())
     }
+}
+
+/// The state in the content of a snapshot.
+pub(crate) fn restore_app<A: DeserializeOwned>(content: &[u8]) -> Result<A, String> {
+    codec::decode_value(content)
 }
 
 impl<C: RaftTypeConfig, A> fmt::Debug for MemStateMachine<C, A> {

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use openraft_adapters::{
     FormReply, FormRequest, FormationNetwork, IdentityStore, JoinNetwork, JoinReply, JoinRequest,
-    NetworkError, RaftNetwork, RaftNetworkFactory, RaftTypeConfig,
+    NetworkError, RaftNetwork, RaftNetworkFactory, RaftTypeConfig, codec,
 };
 use openraft_engine::{BasicNode, NodeId};
 use serde::Serialize;
@@ -171,7 +171,7 @@ impl<C: RaftTypeConfig> HttpNetwork<C> {
             let reason = String::from_utf8_lossy(&body).trim_end().to_owned();
             return Err(NetworkError::Refused { target: target.to_owned(), reason });
         }
-        postcard::from_bytes(&body).map_err(|e| {
+        codec::decode_value(&body).map_err(|e| {
             let reason = format!("its answer to a request to {what} a cluster does not decode: {e}");
             NetworkError::unreachable_because(target, reason)
         })

@@ -13,7 +13,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use openraft_adapters::{FormRequest, JoinRequest, RaftTypeConfig};
+use openraft_adapters::{FormRequest, JoinRequest, RaftTypeConfig, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -179,7 +179,7 @@ async fn read<C: RaftTypeConfig, Q: DeserializeOwned>(
         .map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time\n".to_owned()))?
         .map_err(|e| bad(format!("the request cannot be read: {e}\n")))?
         .to_bytes();
-    postcard::from_bytes(&bytes).map_err(|e| bad(format!("this is no request to {what} a cluster: {e}\n")))
+    codec::decode_value(&bytes).map_err(|e| bad(format!("this is no request to {what} a cluster: {e}\n")))
 }
 
 fn answer<A: Serialize>(reply: &A) -> FrameBody {

@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use super::peer_stream::{PeerStream, StreamEnd};
 use crate::frame::{Frame, Kind};
-use crate::wire::{self, SnapshotEnd};
+use crate::snapshot_content::{Part, SnapshotContent};
+use crate::wire;
 
 /// Serves the stream to its end. Each frame must come `within` this time after the one before was dealt with.
 pub(super) async fn run<C: RaftTypeConfig>(mut stream: PeerStream<C>, within: Duration) -> StreamEnd {
@@ -71,35 +72,14 @@ async fn receive_content<C: RaftTypeConfig>(
     length: u64,
     within: Duration,
 ) -> Result<(), ContentError> {
-    let bad = |reason: String| ContentError::Stream(StreamEnd::Bad(reason));
-    let mut hasher = crc32fast::Hasher::new();
-    let mut written = 0;
+    let mut content = SnapshotContent::new(length);
     loop {
         let frame = next(stream, within).await?;
-        match frame.kind {
-            Kind::SnapshotChunk => {
-                let size = frame.payload.len() as u64;
-                if frame.request_id != written || size == 0 || size > length - written {
-                    return Err(bad(format!(
-                        "a chunk of {size} bytes at {} where {written} of {length} bytes are there",
-                        frame.request_id
-                    )));
-                }
-                hasher.update(&frame.payload);
-                sink.write_at(written, frame.payload).await.map_err(ContentError::Sink)?;
-                written += size;
+        match content.take(&frame).map_err(StreamEnd::Bad)? {
+            Part::Chunk(offset) => {
+                sink.write_at(offset, frame.payload).await.map_err(ContentError::Sink)?;
             }
-            Kind::SnapshotEnd => {
-                let end: SnapshotEnd = wire::from_frame(&frame).map_err(StreamEnd::from)?;
-                let found = SnapshotEnd { length: written, crc32: hasher.finalize() };
-                if end != found || written != length {
-                    return Err(bad(format!(
-                        "a snapshot of {length} bytes ends as {found:x?} where {end:x?} was sent"
-                    )));
-                }
-                return Ok(());
-            }
-            other => return Err(bad(format!("a {other:?} inside a snapshot"))),
+            Part::End => return Ok(()),
         }
     }
 }

@@ -1,0 +1,69 @@
+//! Hostile input: what every decoder must keep whatever bytes it is given, and bytes to give it.
+//!
+//! A crate that reads bytes which others wrote lists its decoders ([`Decoder`]) and has one test file:
+//!
+//! ```
+//! #[test]
+//! fn no_input_makes_a_decoder_panic_or_take_memory_that_the_input_does_not_justify() {
+//!     openraft_hostile::feed_all(openraft_adapters::fuzzing::DECODERS);
+//! }
+//! # no_input_makes_a_decoder_panic_or_take_memory_that_the_input_does_not_justify();
+//! ```
+//!
+//! The fuzz targets in `fuzz/` run the same [`check`] over the input that libFuzzer makes up.
+//!
+//! # Layout
+//!
+//! - [`check`]: one input; what holds for all of them. `seeds`: what holds for inputs that an encoder wrote.
+//! - [`Mutation`]: how a valid input is spoilt. [`inputs`]: spoilt, spliced and random ones.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// Test support: it is not simulated.
+
+mod check;
+mod mutation;
+mod seeds;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::check;
+pub use mutation::{Mutation, inputs};
+pub use openraft_adapters::fuzzing::Decoder;
+
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// How many inputs each decoder is fed, unless `PROPTEST_CASES` says otherwise.
+const CASES: u32 = 10_000;
+
+/// Checks each decoder with its seeds, and with inputs made of them. The same inputs every time; `PROPTEST_CASES` makes
+/// them more.
+///
+/// # Panics
+/// If one does not keep what it must: with the decoder's name, and the shortest input found that shows it.
+pub fn feed_all(decoders: &[Decoder]) {
+    assert!(!decoders.is_empty(), "no decoder is listed");
+    for decoder in decoders {
+        feed(decoder);
+    }
+}
+
+/// [`feed_all`] of one.
+///
+/// # Panics
+/// As [`feed_all`].
+pub fn feed(decoder: &Decoder) {
+    seeds::check(decoder);
+    let config = Config::default();
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let config =
+        Config { cases: if asked { config.cases } else { CASES }, failure_persistence: None, ..config };
+    let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &[0x5e; 32]);
+    let fed = TestRunner::new_with_rng(config, chance).run(&inputs((decoder.seeds)()), |input| {
+        check(decoder, &input);
+        Ok(())
+    });
+    if let Err(error) = fed {
+        panic!("{}: {error}", decoder.name);
+    }
+}
