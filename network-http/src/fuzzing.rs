@@ -262,7 +262,7 @@ const SNAPSHOT_CONTENT: Decoder = Decoder {
             codec::encode_value(&(0u64, vec![end(b"")])),
             codec::encode_value(&(
                 7u64,
-                [chunk(0, b"all"), chunk(3, b" of"), chunk(6, b"."), end(b"all of.")],
+                vec![chunk(0, b"all"), chunk(3, b" of"), chunk(6, b"."), end(b"all of.")],
             )),
         ]
     },

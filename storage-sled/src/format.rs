@@ -7,11 +7,12 @@
 //! Values: the format version (1 byte), a CRC-32 of key, version and body (4 bytes, little-endian), the body. The key is
 //! under the checksum so that a value that turns up in another's place does not pass.
 
+use openraft_adapters::codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version of everything this crate stores, and of the directory as a whole.
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 /// Bytes that [`seal`] adds.
 pub(crate) const SEAL_BYTES: usize = 5;
 
@@ -86,12 +87,49 @@ pub(crate) fn seal_value<T: Serialize>(key: &[u8], value: &T) -> Vec<u8> {
 
 /// A small value in postcard, unsealed.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("writing to memory does not fail for a type that serialises")
+    codec::encode_value(value)
 }
 
 /// A small value from its stored form.
 pub(crate) fn unseal_value<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Damage> {
-    postcard::from_bytes(unseal(key, value)?).map_err(|e| Damage::Decode(e.to_string()))
+    decode(unseal(key, value)?)
+}
+
+/// A small value, unsealed, in postcard.
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Damage> {
+    codec::decode_value(body).map_err(Damage::Decode)
+}
+
+/// The keys and values of something that is cut over parts of at most `part_bytes`.
+pub(crate) fn seal_parts(
+    bytes: &[u8],
+    part_bytes: usize,
+    key: impl Fn(u64) -> Vec<u8>,
+) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    (0..).zip(bytes.chunks(part_bytes)).map(move |(part, chunk)| {
+        let key = key(part);
+        let value = seal(&key, &[chunk]);
+        (key, value)
+    })
+}
+
+/// What was cut over these parts, and how many there are. Their number is the third of each key.
+pub(crate) fn unseal_parts<K: AsRef<[u8]>, V: AsRef<[u8]>, E>(
+    items: impl Iterator<Item = Result<(K, V), E>>,
+) -> Result<Result<(Vec<u8>, u64), Damage>, E> {
+    let (mut bytes, mut parts) = (Vec::new(), 0);
+    for item in items {
+        let (key, value) = item?;
+        if number(key.as_ref(), 2) != Some(parts) {
+            return Ok(Err(Damage::Missing));
+        }
+        match unseal(key.as_ref(), value.as_ref()) {
+            Ok(body) => bytes.extend_from_slice(body),
+            Err(damage) => return Ok(Err(damage)),
+        }
+        parts += 1;
+    }
+    Ok(Ok((bytes, parts)))
 }
 
 fn key(kind: u8, numbers: &[u64]) -> Vec<u8> {

@@ -174,10 +174,9 @@ impl<C: RaftTypeConfig> Group<C> {
             }
             if let Some(membership) = entry.membership() {
                 let encoded = format::encode(&(log_id, membership));
+                let key = |part| format::membership(self.group, log_id.index, part);
                 let mut parts = 0;
-                for chunk in encoded.chunks(limits.part_bytes) {
-                    let key = format::membership(self.group, log_id.index, parts);
-                    let value = format::seal(&key, &[chunk]);
+                for (key, value) in format::seal_parts(&encoded, limits.part_bytes, key) {
                     set.put(key, value);
                     parts += 1;
                 }

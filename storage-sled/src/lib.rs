@@ -24,6 +24,8 @@
 
 mod error;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod identity;
 mod log;

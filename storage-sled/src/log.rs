@@ -125,19 +125,9 @@ fn memberships<C: RaftTypeConfig>(
         let Some(item) = db.range(format::membership_prefix(group)..upper).next_back() else { break };
         let index = format::number(&item?.0, 1).unwrap_or(u64::MAX);
         let damaged = |damage| MembershipError::Damaged { index, damage };
-        let mut bytes = Vec::new();
-        for (part, item) in db
-            .range(format::membership(group, index, 0)..=format::membership(group, index, u64::MAX))
-            .enumerate()
-        {
-            let (key, value) = item?;
-            if format::number(&key, 2) != Some(part as u64) {
-                return Err(damaged(Damage::Missing));
-            }
-            bytes.extend_from_slice(format::unseal(&key, &value).map_err(damaged)?);
-        }
-        let (log_id, membership) = postcard::from_bytes::<(LogIdOf<C>, MembershipOf<C>)>(&bytes)
-            .map_err(|e| damaged(Damage::Decode(e.to_string())))?;
+        let parts = format::membership(group, index, 0)..=format::membership(group, index, u64::MAX);
+        let (bytes, _) = format::unseal_parts(db.range(parts))?.map_err(damaged)?;
+        let (log_id, membership): (LogIdOf<C>, MembershipOf<C>) = format::decode(&bytes).map_err(damaged)?;
         found.insert(0, StoredMembershipOf::<C>::new(log_id, membership));
         upper = format::membership(group, index, 0);
     }

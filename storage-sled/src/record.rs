@@ -90,12 +90,21 @@ pub(crate) fn group_beside<G>(db: &sled::Db, groups: &BTreeMap<u64, G>) -> Resul
 
 /// The record that begins with `first`.
 pub(crate) fn load(db: &sled::Db, group: u64, first: u64) -> Result<Record, RecordError> {
+    assemble(group, first, |key| db.get(key))
+}
+
+/// The record that begins with `first`, of the values that `get` finds.
+pub(crate) fn assemble<V: AsRef<[u8]>>(
+    group: u64,
+    first: u64,
+    mut get: impl FnMut(&[u8]) -> Result<Option<V>, sled::Error>,
+) -> Result<Record, RecordError> {
     let damaged = |part, damage| RecordError::Damaged { first, part, damage };
     let (mut bytes, mut count, mut parts, mut part) = (Vec::new(), 0, 1, 0);
     while part < parts {
         let key = format::record(group, first, part);
-        let value = db.get(&key)?.ok_or_else(|| damaged(part, Damage::Missing))?;
-        let body = format::unseal(&key, &value).map_err(|damage| damaged(part, damage))?;
+        let value = get(&key)?.ok_or_else(|| damaged(part, Damage::Missing))?;
+        let body = format::unseal(&key, value.as_ref()).map_err(|damage| damaged(part, damage))?;
         let field = |at: usize| body.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         let (Some(n), Some(of), Some(number)) = (field(0), field(4), field(8)) else {
             return Err(damaged(part, Damage::Short));

@@ -25,10 +25,20 @@ use crate::store::Handle;
 
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-struct Manifest<C: RaftTypeConfig> {
-    meta: SnapshotMetaOf<C>,
-    len: u64,
-    chunk_bytes: u64,
+pub(crate) struct Manifest<C: RaftTypeConfig> {
+    pub(crate) meta: SnapshotMetaOf<C>,
+    pub(crate) len: u64,
+    pub(crate) chunk_bytes: u64,
+}
+
+impl<C: RaftTypeConfig> Manifest<C> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+        let manifest: Self = format::decode(bytes)?;
+        match manifest.chunk_bytes {
+            0 => Err(Damage::Decode("its chunks have no size".to_owned())),
+            _ => Ok(manifest),
+        }
+    }
 }
 
 /// A complete snapshot in sled.
@@ -256,12 +266,9 @@ impl<C: RaftTypeConfig> Stored<C> {
     ) -> (Arc<Self>, Vec<Write>) {
         let chunk_bytes = handle.shared.limits.part_bytes as u64;
         let manifest = format::encode(&Manifest::<C> { meta: meta.clone(), len, chunk_bytes });
-        let mut writes = Vec::new();
-        for (part, chunk) in manifest.chunks(handle.shared.limits.part_bytes).enumerate() {
-            let key = format::snapshot_manifest(group, number, part as u64);
-            let value = format::seal(&key, &[chunk]);
-            writes.push((key, Some(value)));
-        }
+        let key = |part| format::snapshot_manifest(group, number, part);
+        let parts = format::seal_parts(&manifest, handle.shared.limits.part_bytes, key);
+        let writes: Vec<Write> = parts.map(|(key, value)| (key, Some(value))).collect();
         let manifest_parts = writes.len() as u64;
         let current = AtomicBool::new(false);
         let stored = Self { handle, group, number, meta, len, chunk_bytes, manifest_parts, current };
@@ -314,22 +321,10 @@ pub(crate) fn load<C: RaftTypeConfig>(shared: &Shared<C>) -> Result<(Found<C>, V
         let group = format::number(&key, 0).unwrap_or(u64::MAX);
         let damaged = |damage| SnapshotError::Damaged { group, damage };
         let number: u64 = format::unseal_value(&key, &value).map_err(damaged)?;
-        let (mut bytes, mut parts) = (Vec::new(), 0);
         let keys =
             format::snapshot_manifest(group, number, 0)..=format::snapshot_manifest(group, number, u64::MAX);
-        for item in db.range(keys) {
-            let (key, value) = item?;
-            if format::number(&key, 2) != Some(parts) {
-                return Err(damaged(Damage::Missing));
-            }
-            bytes.extend_from_slice(format::unseal(&key, &value).map_err(damaged)?);
-            parts += 1;
-        }
-        let manifest: Manifest<C> =
-            postcard::from_bytes(&bytes).map_err(|e| damaged(Damage::Decode(e.to_string())))?;
-        if manifest.chunk_bytes == 0 {
-            return Err(damaged(Damage::Decode("its chunks have no size".to_owned())));
-        }
+        let (bytes, parts) = format::unseal_parts(db.range(keys))?.map_err(damaged)?;
+        let manifest = Manifest::decode(&bytes).map_err(damaged)?;
         found.insert(group, (number, manifest, parts));
     }
 

@@ -99,13 +99,13 @@ fn a_directory_of_another_format_is_refused() {
     drop(open(dir.path()));
     let marker = dir.path().join("openraft-store");
     let text = fs::read_to_string(&marker).unwrap();
-    assert!(text.contains("format: 2"));
-    fs::write(&marker, text.replace("format: 2", "format: 3")).unwrap();
+    assert!(text.contains("format: 3"));
+    fs::write(&marker, text.replace("format: 3", "format: 4")).unwrap();
     let (error, _) = refusal(dir.path(), options());
-    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }));
-    fs::write(&marker, text.replace("format: 2", "format: 1")).unwrap();
+    assert!(matches!(error, OpenError::Newer { found: 4, known: 3, .. }));
+    fs::write(&marker, text.replace("format: 3", "format: 2")).unwrap();
     let (error, _) = refusal(dir.path(), options());
-    assert!(matches!(error, OpenError::Older { found: 1, known: 2, .. }));
+    assert!(matches!(error, OpenError::Older { found: 2, known: 3, .. }));
 }
 
 #[test]
@@ -173,12 +173,36 @@ fn a_creation_cut_short_is_begun_anew() {
     drop(open(dir.path()));
     let marker = dir.path().join("openraft-store");
     let half = fs::read_to_string(&marker).unwrap().replace("state: complete", "state: creating");
+    let (content, _) = half.rsplit_once("checksum: ").unwrap();
+    let half = format!("{content}checksum: {:08x}\n", crc32fast::hash(content.as_bytes()));
     fs::write(&marker, &half).unwrap();
     fs::write(dir.path().join("db"), "torn").unwrap();
     drop(open(dir.path()));
     let whole = fs::read_to_string(&marker).unwrap();
     assert!(whole.contains("state: complete") && !whole.contains(half.lines().nth(5).unwrap()), "{whole}");
     open(dir.path());
+}
+
+/// What is not `complete` was cut short, and is removed: a single changed letter must not read so.
+#[tokio::test]
+async fn a_damaged_marker_is_refused_and_costs_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&open(dir.path()).log(1), run(1, 0..5, 10)).await;
+    let marker = dir.path().join("openraft-store");
+    let text = fs::read_to_string(&marker).unwrap();
+    for (from, to) in [
+        ("state: complete", "state: completf"),
+        ("state: complete", "state: creating"),
+        ("segment-size: 1", "segment-size: 2"),
+        ("\nchecksum", "\n"),
+    ] {
+        assert!(text.contains(from));
+        fs::write(&marker, text.replace(from, to)).unwrap();
+        let (error, words) = refusal(dir.path(), options());
+        assert!(matches!(error, OpenError::Damaged { .. }) && words.contains("checksum"), "{words}");
+    }
+    fs::write(&marker, text).unwrap();
+    assert_eq!(read_all(&open(dir.path()).log(1), 0).await.len(), 5);
 }
 
 #[test]
