@@ -23,13 +23,23 @@ pub struct Decoder {
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// Whether a checksum guards every bit.
     pub guarded: bool,
-    /// Whether an input that was cut off is always refused. Where it is not, what is left may be a whole input of fewer
-    /// parts.
-    pub ends_itself: bool,
+    /// What becomes of an input that was cut off.
+    pub cut: Cut,
     /// The most memory that may be held at a time while nothing of the input justifies it, in bytes.
     pub memory_base: u64,
     /// The most memory that may be held for each byte of the input, in bytes.
     pub memory_per_byte: u64,
+}
+
+/// What may become of the beginning of a valid input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It is always refused.
+    Refused,
+    /// It is refused, or was cut where a part ends and is read as exactly what is there.
+    Whole,
+    /// It may say anything: a text that people write.
+    Anything,
 }
 
 /// What serde takes for a collection on the word of the input, at most, before any of its elements has come, and as much
@@ -48,7 +58,7 @@ pub const DECODERS: &[Decoder] = &[
         decode: entries,
         seeds: entries_seeds,
         guarded: false,
-        ends_itself: false,
+        cut: Cut::Whole,
         memory_base: SERDE_BASE_BYTES,
         // The smallest entry takes about ten bytes, and some two hundred in memory, where vectors double.
         memory_per_byte: 100,
@@ -63,7 +73,7 @@ pub const DECODERS: &[Decoder] = &[
             [0, 1, 200].map(|keys| codec::encode_value(&app(keys))).to_vec()
         },
         guarded: false,
-        ends_itself: true,
+        cut: Cut::Refused,
         memory_base: SERDE_BASE_BYTES,
         memory_per_byte: 100,
     },

@@ -29,7 +29,7 @@ mod tests;
 
 pub use check::check;
 pub use mutation::{Mutation, inputs};
-pub use openraft_adapters::fuzzing::Decoder;
+pub use openraft_adapters::fuzzing::{Cut, Decoder};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 

@@ -1,6 +1,6 @@
 //! Flawed decoders, each of which must be found.
 
-use crate::{Decoder, feed};
+use crate::{Cut, Decoder, feed};
 
 /// A length of one byte, so many bytes, and their sum.
 fn checked(input: &[u8]) -> Result<Vec<u8>, String> {
@@ -31,7 +31,7 @@ const GOOD: Decoder = Decoder {
     decode: checked,
     seeds,
     guarded: true,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: 64,
     memory_per_byte: 1,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use openraft_adapters::fuzzing::{Decoder, SERDE_BASE_BYTES, Types};
+use openraft_adapters::fuzzing::{Cut, Decoder, SERDE_BASE_BYTES, Types};
 use openraft_adapters::{
     AppendEntriesRequest, Entry, EntryPayload, EntryRange, FormReply, FormRequest, Identity, JoinReply,
     JoinRequest, SnapshotHeaderOf, SnapshotReplyOf, codec,
@@ -42,7 +42,7 @@ const FRAMES: Decoder = Decoder {
         ]
     },
     guarded: true,
-    ends_itself: false,
+    cut: Cut::Whole,
     memory_base: 64 * 1024,
     // A frame without a payload is 25 bytes, and some 64 in memory.
     memory_per_byte: 12,
@@ -71,7 +71,7 @@ const PAYLOADS: Decoder = Decoder {
     decode: payload,
     seeds: payload_seeds,
     guarded: false,
-    ends_itself: false,
+    cut: Cut::Whole,
     memory_base: SERDE_BASE_BYTES,
     memory_per_byte: 100,
 };
@@ -205,7 +205,7 @@ const ADMISSION: Decoder = Decoder {
     decode: admission,
     seeds: admission_seeds,
     guarded: false,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: SERDE_BASE_BYTES,
     memory_per_byte: 100,
 };
@@ -267,7 +267,7 @@ const SNAPSHOT_CONTENT: Decoder = Decoder {
         ]
     },
     guarded: false,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: SERDE_BASE_BYTES,
     memory_per_byte: 100,
 };

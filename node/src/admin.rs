@@ -233,13 +233,8 @@ struct AddQuery {
     learner: bool,
 }
 
-/// Adds a node that is in this cluster's name on that store, or gives a member another address.
-async fn add<C: NodeTypeConfig>(
-    State(held): State<Held<C>>,
-    id: Id,
-    uri: Uri,
-) -> Result<Json<MembersAnswer>, AdminError> {
-    let id = id_of(id)?;
+/// The node that the query of an addition describes.
+pub(crate) fn new_node(uri: &Uri) -> Result<NewNode<BasicNode>, AdminError> {
     let not_understood = |what: String| {
         let query = uri.query().unwrap_or_default();
         let message = format!(
@@ -249,13 +244,21 @@ async fn add<C: NodeTypeConfig>(
         AdminError::new(AdminErrorCode::BadQuery, message)
     };
     let Query(query): Query<AddQuery> =
-        Query::try_from_uri(&uri).map_err(|error| not_understood(error.to_string()))?;
-    check::reachable(&format!("node {id}"), &query.address)
-        .map_err(|error| not_understood(error.to_string()))?;
+        Query::try_from_uri(uri).map_err(|error| not_understood(error.to_string()))?;
+    check::reachable("the node", &query.address).map_err(|error| not_understood(error.to_string()))?;
     let store_id =
         u128::from_str_radix(&query.store_id, 16).map_err(|error| not_understood(error.to_string()))?;
-    let new =
-        NewNode { store_id: StoreId(store_id), node: BasicNode::new(query.address), promote: !query.learner };
+    Ok(NewNode { store_id: StoreId(store_id), node: BasicNode::new(query.address), promote: !query.learner })
+}
+
+/// Adds a node that is in this cluster's name on that store, or gives a member another address.
+async fn add<C: NodeTypeConfig>(
+    State(held): State<Held<C>>,
+    id: Id,
+    uri: Uri,
+) -> Result<Json<MembersAnswer>, AdminError> {
+    let id = id_of(id)?;
+    let new = new_node(&uri)?;
     change(&held, MembershipChange::AddLearners(BTreeMap::from([(id, new)]))).await
 }
 
@@ -293,15 +296,20 @@ struct TransferQuery {
     to: Option<u64>,
 }
 
+/// Who is to lead by the query of a transfer, if it names one.
+pub(crate) fn transfer_target(uri: &Uri) -> Result<Option<u64>, AdminError> {
+    Query::try_from_uri(uri).map(|Query(TransferQuery { to })| to).map_err(|_| {
+        let query = uri.query().unwrap_or_default();
+        let message = format!("the query `{query}` is not understood; there is ?to=ID");
+        AdminError::new(AdminErrorCode::BadQuery, message)
+    })
+}
+
 async fn transfer<C: NodeTypeConfig>(
     State(held): State<Held<C>>,
     uri: Uri,
 ) -> Result<Json<TransferAnswer>, AdminError> {
-    let Query(TransferQuery { to }) = Query::try_from_uri(&uri).map_err(|_| {
-        let query = uri.query().unwrap_or_default();
-        let message = format!("the query `{query}` is not understood; there is ?to=ID");
-        AdminError::new(AdminErrorCode::BadQuery, message)
-    })?;
+    let to = transfer_target(&uri)?;
     let node = held.node()?;
     match node.transfer_leader(to).await {
         Ok(from) => Ok(Json(TransferAnswer { from })),

@@ -13,6 +13,7 @@ use openraft_engine::ClusterId;
 use serde::{Deserialize, Serialize};
 
 use crate::order::Outcome;
+use crate::values;
 
 /// Where a node takes orders from its peers.
 pub(crate) const ORDER_PATH: &str = "/node/v1/order";
@@ -38,6 +39,16 @@ pub(crate) struct Address {
     pub(crate) cluster_id: ClusterId,
     /// How long the order may take, in milliseconds.
     pub(crate) within_ms: u64,
+}
+
+impl Address {
+    /// Whom the order in `body` is for, and the order, encoded.
+    ///
+    /// # Errors
+    /// What the decoder says.
+    pub(crate) fn split(body: &[u8]) -> Result<(Self, &[u8]), String> {
+        postcard::take_from_bytes(body).map_err(|error| error.to_string())
+    }
 }
 
 /// Connections to peers, kept open between orders.
@@ -95,7 +106,7 @@ impl Forwarder {
                     ))
                 });
             }
-            postcard::from_bytes(&body).map_err(|error| {
+            values::decode(&body).map_err(|error| {
                 Outcome::Unknown(format!("the answer of the leader {target} is not understood: {error}"))
             })
         };

@@ -115,6 +115,8 @@ mod builder;
 mod check;
 mod error;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod machine;
 mod node;
 mod order;

@@ -39,9 +39,9 @@ async fn take_order<C: NodeTypeConfig>(State(inner): State<Weak<Inner<C>>>, body
 
 async fn judge<C: NodeTypeConfig>(inner: &Inner<C>, body: &[u8]) -> Outcome {
     let not_understood = |cause: String| Outcome::Refused(values::foreign_command::<C::D>(&cause));
-    let (address, order) = match postcard::take_from_bytes::<Address>(body) {
+    let (address, order) = match Address::split(body) {
         Ok(taken) => taken,
-        Err(error) => return not_understood(error.to_string()),
+        Err(cause) => return not_understood(cause),
     };
     let (me, cluster_id) = (inner.raft.replica().node_id, inner.cluster_id());
     if address.to != me || Some(address.cluster_id) != cluster_id {

@@ -2,23 +2,11 @@
 
 use std::any::type_name;
 
-use serde::de::DeserializeOwned;
+pub(crate) use openraft_adapters::codec::decode_value as decode;
 
 /// What types postcard cannot read back, although serde derives for them.
 const UNSUITABLE: &str = "its types must say what follows, so there is no serde_json::Value, #[serde(untagged)], \
                           #[serde(flatten)], #[serde(tag)] or skip_serializing_if in them";
-
-/// The value in `bytes`, which must hold nothing else.
-///
-/// # Errors
-/// What the decoder says.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, left)) => Err(format!("{} bytes are left over", left.len())),
-        Err(error) => Err(error.to_string()),
-    }
-}
 
 /// What to say of a value that does not decode from its own bytes.
 pub(crate) fn unreadable<T>(cause: &str) -> String {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use openraft_adapters::engine::{
     BasicNode, ClusterId, LogId, Membership, Replica, SnapshotMeta, StoreId, StoredMembership, Vote,
 };
-use openraft_adapters::fuzzing::{Decoder, SERDE_BASE_BYTES, Types};
+use openraft_adapters::fuzzing::{Cut, Decoder, SERDE_BASE_BYTES, Types};
 use openraft_adapters::{Entry, EntryPayload, EntryRange, Identity, LogIdOf, MembershipOf, ReplicaOf, codec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,7 +37,7 @@ const SEALED: Decoder = Decoder {
         vec![format::seal(&key, &[]), format::seal(&key, &[b"a", b"body"]), format::seal(&key, &[&[0; 300]])]
     },
     guarded: true,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: 1024,
     memory_per_byte: 2,
 };
@@ -47,7 +47,7 @@ const VALUES: Decoder = Decoder {
     decode: value,
     seeds: value_seeds,
     guarded: false,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: 64 * 1024,
     memory_per_byte: 20,
 };
@@ -119,7 +119,7 @@ const RECORDS: Decoder = Decoder {
         vec![record(&[0]), record(&[3, 0, 5]), record(&[1000])]
     },
     guarded: false,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: SERDE_BASE_BYTES,
     memory_per_byte: 150,
 };
@@ -180,7 +180,7 @@ const PARTS: Decoder = Decoder {
         vec![parts_of(false, &format::encode(&stated)), parts_of(true, &format::encode(&manifest))]
     },
     guarded: false,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: SERDE_BASE_BYTES,
     memory_per_byte: 150,
 };
@@ -219,7 +219,7 @@ const MARKER: Decoder = Decoder {
         vec![marker(false, "shop").text().into_bytes(), marker(true, "a: b\n\"c\"").text().into_bytes()]
     },
     guarded: true,
-    ends_itself: true,
+    cut: Cut::Refused,
     memory_base: 4096,
     memory_per_byte: 8,
 };

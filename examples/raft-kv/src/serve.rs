@@ -65,7 +65,7 @@ async fn until_unable(node: &Node<KvState>) -> Failure {
     Failure::error(format!("{fatal}; mend the cause, then start the node again on the same directory"))
 }
 
-fn config(options: &ServeOptions) -> Result<Config, Failure> {
+pub(crate) fn config(options: &ServeOptions) -> Result<Config, Failure> {
     let config = Config {
         heartbeat_interval_ms: options.heartbeat_ms,
         election_timeout_min_ms: options.election_min_ms,

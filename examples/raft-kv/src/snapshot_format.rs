@@ -8,12 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{COMMAND_OVERHEAD_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use crate::state::{KvState, Versioned};
 
 const VERSION: u8 = 2;
 /// Version, applied index (the largest: none), number of keys.
 const HEADER_BYTES: usize = 1 + 8 + 8;
 const NOTHING_APPLIED: u64 = u64::MAX;
+/// The most that a key, its value and what stands around them take.
+const MAX_RECORD_BYTES: usize = MAX_KEY_BYTES + MAX_VALUE_BYTES + COMMAND_OVERHEAD_BYTES;
 /// About how much is written and read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -35,6 +38,8 @@ pub(crate) enum FormatError {
     Version(u8),
     #[error("a record does not decode: {0}")]
     Record(String),
+    #[error("a record of {0} bytes, where none has more than {MAX_RECORD_BYTES}")]
+    TooLong(u32),
     #[error("it should hold {expected} keys and holds {found}")]
     Count { expected: u64, found: u64 },
     #[error("it ends inside a record")]
@@ -125,11 +130,19 @@ impl Restorer {
             rest = tail;
         }
         while let Some((length, tail)) = rest.split_first_chunk::<4>() {
-            let Some((body, tail)) = tail.split_at_checked(u32::from_le_bytes(*length) as usize) else {
-                break;
+            let length = u32::from_le_bytes(*length);
+            // All that comes before its end is kept in memory.
+            if length as usize > MAX_RECORD_BYTES {
+                return Err(FormatError::TooLong(length));
+            }
+            let Some((body, tail)) = tail.split_at_checked(length as usize) else { break };
+            let record = match postcard::take_from_bytes::<Record<'_>>(body) {
+                Ok((record, [])) => record,
+                Ok((_, left)) => {
+                    return Err(FormatError::Record(format!("{} bytes are left over", left.len())));
+                }
+                Err(error) => return Err(FormatError::Record(error.to_string())),
             };
-            let record: Record<'_> =
-                postcard::from_bytes(body).map_err(|e| FormatError::Record(e.to_string()))?;
             let value = Bytes::copy_from_slice(record.value);
             self.state.restore(record.key, Versioned { value, version: record.version });
             rest = tail;

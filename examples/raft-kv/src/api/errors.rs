@@ -10,7 +10,7 @@ use crate::wire::{ErrorBody, ErrorCode};
 
 /// An error on its way to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ApiError(pub(super) ErrorBody);
+pub(crate) struct ApiError(pub(crate) ErrorBody);
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {

@@ -78,7 +78,8 @@ pub(super) async fn get(State(node): State<Node<KvState>>, uri: Uri) -> Result<R
         .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("the key {key:?} has no value")))
 }
 
-fn key_of(uri: &Uri) -> Result<String, ApiError> {
+/// The key in the path of a request.
+pub(crate) fn key_of(uri: &Uri) -> Result<String, ApiError> {
     let key = match uri.path() {
         "/v1/kv" => String::new(),
         path => wire::key_of_path(path).ok_or_else(|| {

@@ -9,7 +9,7 @@
 mod answers;
 mod errors;
 mod export;
-mod kv;
+pub(crate) mod kv;
 
 use axum::extract::State;
 use axum::http::{Method, Uri};
@@ -23,7 +23,7 @@ use crate::state::KvState;
 use crate::wire::{Consistency, EXPORT_PATH, ErrorCode};
 
 use answers::orders_here_only_if_leader;
-use errors::ApiError;
+pub(crate) use errors::ApiError;
 
 /// Everything that clients may ask a node for.
 pub(crate) fn router(node: Node<KvState>) -> Router {
@@ -84,13 +84,13 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
 /// The query string of a read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ReadQuery {
+pub(crate) struct ReadQuery {
     #[serde(default)]
     consistency: Consistency,
 }
 
 impl ReadQuery {
-    fn of(uri: &Uri) -> Result<Consistency, ApiError> {
+    pub(crate) fn of(uri: &Uri) -> Result<Consistency, ApiError> {
         axum::extract::Query::<ReadQuery>::try_from_uri(uri).map(|query| query.0.consistency).map_err(|_| {
             ApiError::new(
                 ErrorCode::BadQuery,
@@ -107,13 +107,13 @@ impl ReadQuery {
 /// The query string of a write.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WriteQuery {
+pub(crate) struct WriteQuery {
     /// The version that the key must have; 0: no value.
-    if_version: Option<u64>,
+    pub(crate) if_version: Option<u64>,
 }
 
 impl WriteQuery {
-    fn of(uri: &Uri) -> Result<Self, ApiError> {
+    pub(crate) fn of(uri: &Uri) -> Result<Self, ApiError> {
         axum::extract::Query::<WriteQuery>::try_from_uri(uri).map(|query| query.0).map_err(|_| {
             let query = uri.query().unwrap_or_default();
             let message = format!(

@@ -15,7 +15,7 @@ pub(crate) mod import;
 pub(crate) mod lines;
 pub(crate) mod members;
 mod targets;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::time::{Duration, Instant};
 

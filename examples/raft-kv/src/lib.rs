@@ -12,6 +12,8 @@
 
 // The program runs on real clocks, threads and sockets; the rules that these lints guard are for what is simulated.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// The layout above names what is private: nobody depends on this crate but its own program.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod api;
 mod bench;
@@ -20,6 +22,8 @@ mod client;
 mod cluster_list;
 mod demo;
 mod exit;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod limits;
 mod open_files;
@@ -39,7 +43,8 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command};
 use exit::Failure;
 
-fn main() -> ExitCode {
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
