@@ -12,7 +12,7 @@ use crate::flags::parse_url;
 use crate::store::{Command, Store};
 
 /// An answer other than the one that was hoped for: a status and a sentence.
-struct Failure(StatusCode, String);
+pub(crate) struct Failure(StatusCode, pub(crate) String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -76,28 +76,28 @@ async fn put(node: &Node<Store>, uri: &Uri, value: Bytes) -> Result<Response, Fa
 }
 
 async fn get(node: &Node<Store>, uri: &Uri) -> Result<Response, Failure> {
-    let consistency = match uri.query() {
-        None | Some("consistency=linearizable") => Consistency::Linearizable,
-        Some("consistency=stale") => Consistency::Stale,
-        Some(other) => {
-            return Err(bad_request(format!(
-                "the query {other:?} is not understood: there are consistency=linearizable, which is the default, and \
-                 consistency=stale"
-            )));
-        }
-    };
+    let consistency = consistency_of(uri)?;
     match node.read(uri.path().to_owned(), consistency).await? {
         Some(value) => Ok(value.into_response()),
         None => Err(Failure(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()))),
     }
 }
 
+/// How fresh a read must be.
+pub(crate) fn consistency_of(uri: &Uri) -> Result<Consistency, Failure> {
+    match uri.query() {
+        None | Some("consistency=linearizable") => Ok(Consistency::Linearizable),
+        Some("consistency=stale") => Ok(Consistency::Stale),
+        Some(other) => Err(bad_request(format!(
+            "the query {other:?} is not understood: there are consistency=linearizable, which is the default, and \
+             consistency=stale"
+        ))),
+    }
+}
+
 /// Announces a node, which is admitted when it asks. Whoever is a member already stays one.
 async fn add(node: &Node<Store>, uri: &Uri, body: &[u8]) -> Result<Response, Failure> {
-    let id = id_of(uri)?;
-    let url =
-        std::str::from_utf8(body).map_err(|error| bad_request(format!("the body is no URL: {error}")))?;
-    let address = parse_url(url.trim()).map_err(bad_request)?;
+    let (id, address) = announced(uri, body)?;
     // With it this node knows of every change of the members that was finished before.
     node.read(String::new(), Consistency::Linearizable).await?;
     let member = {
@@ -116,6 +116,14 @@ async fn add(node: &Node<Store>, uri: &Uri, body: &[u8]) -> Result<Response, Fai
             done()
         }
     }
+}
+
+/// The node that is announced, and its address.
+pub(crate) fn announced(uri: &Uri, body: &[u8]) -> Result<(u64, String), Failure> {
+    let id = id_of(uri)?;
+    let url =
+        std::str::from_utf8(body).map_err(|error| bad_request(format!("the body is no URL: {error}")))?;
+    Ok((id, parse_url(url.trim()).map_err(bad_request)?))
 }
 
 /// Removes a member; who is none is gone already.

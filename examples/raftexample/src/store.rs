@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use openraft_node::adapters::codec;
 use openraft_node::{App, LogId};
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +62,7 @@ impl App for Store {
     fn restore(input: &mut dyn Read) -> io::Result<Self> {
         let mut bytes = Vec::new();
         input.read_to_end(&mut bytes)?;
-        let store: Self = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+        let store: Self = codec::decode_value(&bytes).map_err(io::Error::other)?;
         tracing::info!(values = store.values.len(), "the state comes from a snapshot");
         Ok(store)
     }

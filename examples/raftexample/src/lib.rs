@@ -7,8 +7,12 @@
 
 // The program runs on real clocks, threads and sockets; the rules that these lints guard are for what is simulated.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+// The layout above names what is private: nobody depends on this crate but its own program.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod flags;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod store;
 
@@ -31,8 +35,9 @@ use store::Store;
 /// How long requests under way are waited for at the end: longer than a write may take.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Runs the program with the arguments of the process.
 #[tokio::main]
-async fn main() -> ExitCode {
+pub async fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

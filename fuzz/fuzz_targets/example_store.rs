@@ -1,0 +1,5 @@
+//! Snapshots and commands of raftexample.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| openraft_fuzz::check("example_store", input));

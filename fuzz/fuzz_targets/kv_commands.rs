@@ -1,0 +1,5 @@
+//! Commands and replies of raft-kv.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| openraft_fuzz::check("kv_commands", input));

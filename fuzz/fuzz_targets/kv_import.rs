@@ -1,0 +1,5 @@
+//! What raft-kv imports.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| openraft_fuzz::check("kv_import", input));

@@ -1,0 +1,5 @@
+//! Manifests of snapshots and memberships, cut over parts.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| openraft_fuzz::check("parts", input));
