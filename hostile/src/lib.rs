@@ -27,21 +27,37 @@ pub use check::check;
 pub use mutation::{Mutation, inputs};
 pub use openraft_adapters::fuzzing::{Cut, Decoder};
 
+use std::path::Path;
+
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// How many inputs each decoder is fed, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 10_000;
 
+/// Where all decoders are listed.
+const PAGE: &str = "docs/hostile-input.md";
+
 /// Checks each decoder with its seeds, and with inputs made of them. The same inputs every time; `PROPTEST_CASES` makes
 /// them more.
 ///
 /// # Panics
-/// If one does not keep what it must: with the decoder's name, and the shortest input found that shows it.
+/// If one does not keep what it must: with the decoder's name, and the shortest input found that shows it. If it has no
+/// fuzz target, or is not listed in `docs/hostile-input.md`.
 pub fn feed_all(decoders: &[Decoder]) {
     assert!(!decoders.is_empty(), "no decoder is listed");
     for decoder in decoders {
+        listed(decoder);
         feed(decoder);
     }
+}
+
+/// Checks that the decoder has a fuzz target, and a line on the page about all of them.
+fn listed(decoder: &Decoder) {
+    let (root, name) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), decoder.name);
+    let target = root.join(format!("fuzz/fuzz_targets/{name}.rs"));
+    assert!(target.exists(), "{name} has no fuzz target {}", target.display());
+    let page = std::fs::read_to_string(root.join(PAGE)).unwrap_or_default();
+    assert!(page.contains(&format!("| `{name}` |")), "{name} has no line in {PAGE}");
 }
 
 /// [`feed_all`] of one.

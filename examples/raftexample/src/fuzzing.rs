@@ -36,6 +36,10 @@ fn request(input: &[u8]) -> Result<Vec<u8>, String> {
     let end = rest.iter().position(|byte| *byte == b'\n').ok_or("no end of the path")?;
     let uri: Uri = Uri::try_from(&rest[..end]).map_err(|error| error.to_string())?;
     let body = &rest[end + 1..];
+    // Of a request that is passed on by a proxy there is no more than this either.
+    if !uri.path().starts_with('/') {
+        return Err("no path".to_owned());
+    }
     let again = match method {
         b'g' => {
             let query = match http::consistency_of(&uri).map_err(|failure| failure.1)? {
