@@ -71,6 +71,7 @@ pub(crate) async fn bench(options: BenchOptions) -> Result<(), Failure> {
         mix: options.mix,
         keys: Keys::new(prefix, options.keys, options.mix.percent(Op::Cas) > 0),
         value_size: options.value_size,
+        rest: Duration::from_millis(options.rest_ms),
         end,
         stopping: AtomicBool::new(false),
         clock: Clock::start(),

@@ -39,6 +39,9 @@ pub(crate) struct BenchOptions {
     /// How fresh what is got must be.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) consistency: Consistency,
+    /// How long each client rests between two operations, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rest_ms: u64,
     /// Draws operations and keys as another run with the same seed does; drawn itself if it is not given.
     #[arg(long)]
     pub(crate) seed: Option<u64>,

@@ -28,6 +28,8 @@ pub(super) struct Load {
     pub(super) mix: Mix,
     pub(super) keys: Keys,
     pub(super) value_size: usize,
+    /// Between two operations of a client.
+    pub(super) rest: Duration,
     pub(super) end: Instant,
     /// Set when the run is to end early.
     pub(super) stopping: AtomicBool,
@@ -98,6 +100,9 @@ pub(super) async fn work(load: Arc<Load>, id: usize, seed: u64) {
             format!("c{id}-{written}")
         });
         load.carry_out(id, op, index, value).await;
+        if !load.rest.is_zero() {
+            tokio::time::sleep(load.rest).await;
+        }
     }
 }
 
