@@ -1,5 +1,6 @@
 //! Whole-library tests.
 //!
+//! - [`chaos`]: faults on real processes under load. `bin/chaos` runs it.
 //! - [`cluster`]: clusters in memory, for stories; [`brake`] holds up their state machines.
 //! - [`sim`]: clusters of real cores on virtual time, with faults drawn from one seed. `bin/simulate` runs it over
 //!   many seeds.
@@ -12,6 +13,7 @@
 //! - `tests/`: stories over clusters of real cores.
 
 pub mod brake;
+pub mod chaos;
 pub mod cluster;
 pub mod explore;
 pub mod history;
