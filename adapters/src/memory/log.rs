@@ -113,6 +113,11 @@ impl<C: RaftTypeConfig> Log<C> {
         Ok(if weight > max_bytes { run.limit(max_bytes) } else { run })
     }
 
+    /// Whether the log holds an entry at `index`.
+    pub(super) fn holds(&self, index: u64) -> bool {
+        (self.purged.next_index()..self.last_log_id().next_index()).contains(&index)
+    }
+
     fn last_log_id(&self) -> Option<LogIdOf<C>> {
         self.parts.back().and_then(EntryRange::last_log_id).or(self.purged)
     }

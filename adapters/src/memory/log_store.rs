@@ -1,6 +1,6 @@
 //! `MemLogStore`: a log store in memory, and `MemDisk`, the part of it that outlives a crash.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -78,6 +78,36 @@ struct Disk<C: RaftTypeConfig> {
     held: Option<Held<C>>,
     /// Why every submission of this life fails.
     failed: Option<StorageError>,
+    /// Why every read of this life fails.
+    unreadable: Option<StorageError>,
+    damage: Damage,
+}
+
+/// Records that are not what was written, which their checksums tell. Outlives crashes.
+#[derive(Default)]
+struct Damage {
+    vote: bool,
+    /// The indexes of entries.
+    entries: BTreeSet<u64>,
+}
+
+impl Damage {
+    /// What is written anew, or dropped, is damaged no more.
+    fn overwritten<C: RaftTypeConfig>(&mut self, submission: &Submission<C>) {
+        match submission {
+            Submission::SaveVote(_) => self.vote = false,
+            Submission::Append(_) => {}
+            Submission::Truncate(since) => self.entries.retain(|index| index < since),
+            Submission::Purge(upto) => self.entries.retain(|index| *index > upto.index),
+        }
+    }
+
+    fn of(place: impl fmt::Display) -> StorageError {
+        StorageError::message(
+            format!("reading {place} from the disk in memory"),
+            "the record does not match its checksum",
+        )
+    }
 }
 
 /// What a held disk knows besides: the durable base and the list of submissions that lead from there to `Disk::log`.
@@ -94,13 +124,14 @@ struct Unflushed<C: RaftTypeConfig> {
 
 impl<C: RaftTypeConfig> Held<C> {
     /// Makes the oldest `count` submissions durable; returns their completions in order.
-    fn flush(&mut self, count: usize) -> Vec<IoFlushed> {
+    fn flush(&mut self, count: usize, damage: &mut Damage) -> Vec<IoFlushed> {
         let count = count.min(self.unflushed.len());
         let mut completions = Vec::with_capacity(count);
         for Unflushed { hint, submission, flushed } in self.unflushed.drain(..count) {
             if let Some(hint) = hint {
                 self.durable.save_committed(hint);
             }
+            damage.overwritten(&submission);
             self.durable.carry_out(submission).expect("what the log took once it takes again");
             completions.push(flushed);
         }
@@ -120,7 +151,8 @@ impl<C: RaftTypeConfig> MemDisk<C> {
     }
 
     fn with(held: Option<Held<C>>) -> Self {
-        let disk = Disk { life: 0, log: Log::default(), hint: None, held, failed: None };
+        let (log, damage) = (Log::default(), Damage::default());
+        let disk = Disk { life: 0, log, hint: None, held, failed: None, unreadable: None, damage };
         Self { shared: Arc::new(Shared { disk: Mutex::new(disk), submitted: Notify::new() }) }
     }
 
@@ -147,7 +179,11 @@ impl<C: RaftTypeConfig> MemDisk<C> {
     ///
     /// Call it from one task at a time: completions of two calls at once would mingle.
     pub fn flush(&self, count: usize) -> usize {
-        let completions = self.shared.lock().held.as_mut().map(|held| held.flush(count)).unwrap_or_default();
+        let completions = {
+            let mut disk = self.shared.lock();
+            let Disk { held, damage, .. } = &mut *disk;
+            held.as_mut().map(|held| held.flush(count, damage)).unwrap_or_default()
+        };
         let fired = completions.len();
         // Without the lock: a completion may submit the next write.
         for flushed in completions {
@@ -170,9 +206,10 @@ impl<C: RaftTypeConfig> MemDisk<C> {
             disk.life += 1;
             disk.hint = None;
             disk.failed = None;
-            let Disk { log, held, .. } = &mut *disk;
+            disk.unreadable = None;
+            let Disk { log, held, damage, .. } = &mut *disk;
             held.as_mut().map(|held| {
-                let mut owed = held.flush(keep);
+                let mut owed = held.flush(keep, damage);
                 owed.extend(held.unflushed.drain(..).map(|u| u.flushed));
                 *log = held.durable.clone();
                 owed
@@ -195,6 +232,41 @@ impl<C: RaftTypeConfig> MemDisk<C> {
         for unflushed in failed {
             unflushed.flushed.done(Err(error.clone()));
         }
+    }
+
+    /// The disk does not answer: every read of the log fails with `reason` until the store is opened anew or reads are
+    /// [mended](MemDisk::mend_reads). Writes still work.
+    pub fn fail_reads(&self, reason: impl ToString) {
+        self.shared.lock().unreadable =
+            Some(StorageError::message("reading from the disk in memory", reason));
+    }
+
+    /// Reads work again.
+    pub fn mend_reads(&self) {
+        self.shared.lock().unreadable = None;
+    }
+
+    /// The stored record of the entry at `index` rots. From now on, also after a crash, every read of a range that holds
+    /// it fails and names the place, until the entry is truncated or purged; nothing else shows it. An entry that is
+    /// not durable, or not there, does not rot: returns whether it did.
+    pub fn rot(&self, index: u64) -> bool {
+        let mut disk = self.shared.lock();
+        let durable = disk.held.as_ref().map_or(&disk.log, |held| &held.durable);
+        let there = durable.holds(index);
+        if there {
+            disk.damage.entries.insert(index);
+        }
+        there
+    }
+
+    /// The stored record of the vote rots. The store does not open any more, unless another vote is saved before.
+    pub fn rot_vote(&self) {
+        self.shared.lock().damage.vote = true;
+    }
+
+    /// The indexes of the entries whose stored records are rotten.
+    pub fn rotten(&self) -> Vec<u64> {
+        self.shared.lock().damage.entries.iter().copied().collect()
     }
 
     /// Waits until a held disk has an unflushed submission. For the one task that plays the disk:
@@ -260,6 +332,9 @@ impl<C: RaftTypeConfig> MemLogStore<C> {
             return Err((error.clone(), flushed));
         }
         let again = disk.held.is_some().then(|| submission.clone());
+        if again.is_none() {
+            disk.damage.overwritten(&submission);
+        }
         if let Err(error) = disk.log.carry_out(submission) {
             disk.failed = Some(error.clone());
             return Err((error, flushed));
@@ -282,7 +357,11 @@ impl<C: RaftTypeConfig> MemLogStore<C> {
 impl<C: RaftTypeConfig> RaftLogStorage<C> for MemLogStore<C> {
     async fn log_state(&self) -> Result<LogState<C>, StorageError> {
         let disk = self.shared.lock();
-        if disk.life == self.life { Ok(disk.log.state()) } else { Err(closed()) }
+        match (disk.life == self.life, disk.damage.vote) {
+            (true, false) => Ok(disk.log.state()),
+            (true, true) => Err(Damage::of("the vote")),
+            (false, _) => Err(closed()),
+        }
     }
 
     fn reader(&self) -> Arc<dyn RaftLogReader<C>> {
@@ -322,6 +401,18 @@ struct MemLogReader<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> RaftLogReader<C> for MemLogReader<C> {
     async fn read(&self, indexes: Range<u64>, max_bytes: u64) -> Result<EntryRange<C>, ReadError> {
         let disk = self.shared.lock();
-        if disk.life == self.life { disk.log.read(indexes, max_bytes) } else { Err(closed().into()) }
+        if disk.life != self.life {
+            return Err(closed().into());
+        }
+        if let Some(error) = &disk.unreadable {
+            return Err(error.clone().into());
+        }
+        let entries = disk.log.read(indexes, max_bytes)?;
+        // Of the records that are read only: a damaged one beyond them has not been looked at.
+        let read = entries.first_index().unwrap_or(0)..entries.end_index().unwrap_or(0);
+        match disk.damage.entries.range(read).next() {
+            Some(index) => Err(Damage::of(format_args!("the entry at index {index}")).into()),
+            None => Ok(entries),
+        }
     }
 }

@@ -206,3 +206,46 @@ async fn a_completion_may_submit_the_next_write() {
         assert_eq!(summary(&*disk.open()).await, "T2-N2 purged none last none hint none");
     }
 }
+
+#[tokio::test]
+async fn a_rotten_record_is_reported_with_its_place_also_after_a_crash_and_never_served() {
+    let disk = MemDisk::<T>::held();
+    let store = disk.open();
+    store.append(blanks(1, 0..6), IoFlushed::new(|_| ()));
+    assert!(!disk.rot(3), "it is not durable yet");
+    disk.flush_all();
+    assert!(disk.rot(3) && !disk.rot(6));
+    let mut reader = store.reader();
+    for _ in 0..2 {
+        assert_eq!(reader.read(0..3, u64::MAX).await.unwrap().len(), 3);
+        assert_eq!(reader.read(4..6, u64::MAX).await.unwrap().len(), 2);
+        let error = reader.read(2..5, u64::MAX).await.unwrap_err().to_string();
+        assert!(error.contains("index 3") && error.contains("checksum"), "{error}");
+        reader = disk.open().reader();
+    }
+    let store = disk.open();
+    store.truncate(3, IoFlushed::new(|_| ()));
+    store.append(blanks(2, 3..4), IoFlushed::new(|_| ()));
+    disk.flush_all();
+    assert_eq!(disk.rotten(), []);
+    assert_eq!(store.reader().read(0..4, u64::MAX).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_store_with_a_rotten_vote_does_not_open() {
+    let disk = MemDisk::<T>::new();
+    flushed(|io| disk.open().save_vote(Vote::new(2, 1).into(), io)).await.unwrap();
+    disk.rot_vote();
+    assert!(disk.open().log_state().await.unwrap_err().to_string().contains("the vote"));
+}
+
+#[tokio::test]
+async fn reads_fail_until_they_are_mended_and_writes_do_not() {
+    let disk = MemDisk::<T>::new();
+    let store = disk.open();
+    disk.fail_reads("the cable is loose");
+    flushed(|io| store.append(blanks(1, 0..2), io)).await.unwrap();
+    assert!(matches!(store.reader().read(0..2, u64::MAX).await, Err(ReadError::Storage(_))));
+    disk.mend_reads();
+    assert_eq!(store.reader().read(0..2, u64::MAX).await.unwrap().len(), 2);
+}
