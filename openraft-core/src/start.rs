@@ -36,11 +36,17 @@ impl<C: RaftTypeConfig> Raft<C> {
         let found = recover(&*log, &mut *state_machine).await?;
         let applied_membership = membership_at::<C>(&found, &*log.reader()).await?;
         let pending = PendingWrites::new();
+        // Only a member votes for itself.
+        let was_a_member = found.vote.term > 0 && found.vote.node_id == me.node_id;
         let engine = Engine::new(config.engine_config(me), env.now(), found).map_err(InvalidConfig::from)?;
         // Of log and snapshot together: a purged log may state no membership any more.
         let membership = &engine.membership().membership;
         if membership.nodes().contains_key(&me.node_id) && !membership.knows(&me) {
-            return Err(StartError::OtherStore { me });
+            if was_a_member {
+                return Err(StartError::OtherStore { me });
+            }
+            // A node that was admitted again and is not yet told so: its log does not reach to the entry that admits it.
+            tracing::info!(id = %me.node_id, "the log names an earlier store of this node: it waits for the rest");
         }
 
         let budget = Arc::new(Budget::new(config.memory_budget_bytes));
@@ -242,10 +248,10 @@ impl<C: RaftTypeConfig> RaftCore<C> {
 
 #[cfg(test)]
 mod tests {
-    use openraft_adapters::memory::MemDisk;
+    use openraft_adapters::memory::{MemApp, MemDisk, MemRouter, MemStateMachine};
     use openraft_adapters::suite::flushed;
     use openraft_adapters::{Entry, EntryPayload, EntryRange};
-    use openraft_engine::{LogId, Membership, SnapshotMeta, StoreId};
+    use openraft_engine::{LogId, Membership, Replica, SnapshotMeta, StoreId, Vote};
 
     use super::*;
 
@@ -311,5 +317,39 @@ mod tests {
         let found = RestartState { purged: Some(id(10)), snapshot: Some(meta), ..found_at(&*log, 20).await };
         let membership = membership_at::<T>(&found, &*log.reader()).await.unwrap();
         assert_eq!(membership.log_id, Some(id(3)));
+    }
+
+    /// Starts node 1 on store 9 with a log that says it runs on store 1, and with this vote.
+    async fn start_with_the_log_of_an_earlier_store(vote: Vote<u64>) -> Result<Raft<T>, StartError<T>> {
+        let (log, env) = (log(&[3], 5).await, Env::tokio());
+        flushed(|io| log.save_vote(vote.into(), io)).await.unwrap();
+        Raft::start(RaftParts {
+            config: crate::Config::default(),
+            replica: Replica { node_id: 1, store_id: StoreId(9) },
+            env: env.clone(),
+            network: Arc::new(MemRouter::<T>::new().factory(1, env)),
+            log,
+            state_machine: Box::new(MemStateMachine::<T, Nothing>::new()),
+        })
+        .await
+    }
+
+    #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    struct Nothing;
+
+    impl MemApp<T> for Nothing {
+        fn apply(&mut self, _: LogId<u64>, _: &String) {}
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_log_does_not_reach_yet_to_the_entry_that_admits_its_store_starts_again() {
+        let raft = start_with_the_log_of_an_earlier_store(Vote::new_committed(1, 2)).await.unwrap();
+        assert!(!raft.metrics().borrow().removed);
+    }
+
+    #[tokio::test]
+    async fn a_node_on_the_log_of_another_store_that_was_a_member_does_not_start() {
+        let start = start_with_the_log_of_an_earlier_store(Vote::new(1, 1)).await;
+        assert!(matches!(start, Err(StartError::OtherStore { .. })));
     }
 }
