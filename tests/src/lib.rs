@@ -3,7 +3,7 @@
 //! - [`chaos`]: faults on real processes under load. `bin/chaos` runs it.
 //! - [`cluster`]: clusters in memory, for stories; [`brake`] holds up their state machines.
 //! - [`sim`]: clusters of real cores on virtual time, with faults drawn from one seed. `bin/simulate` runs it over
-//!   many seeds.
+//!   many seeds; [`testkit`] offers it for an application's own state machine.
 //! - [`planted`]: known defects planted into a copy of the workspace, to see which checks notice. `bin/planted` runs it.
 //! - [`explore`]: every order of events within stated bounds, over worlds. `bin/explore` runs it.
 //! - [`history`]: histories of clients' operations, and whether they are linearizable. `bin/check_history` checks files.
@@ -20,5 +20,6 @@ pub mod history;
 pub mod planted;
 pub mod script;
 pub mod sim;
+pub mod testkit;
 pub mod walk;
 pub mod world;

@@ -89,8 +89,11 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "simulate",
-        what: "whole clusters on virtual time, `simulate --seeds 0..30`",
-        programs: &[bin("simulate", &["--seeds", "0..30"])],
+        what: "whole clusters on virtual time, `simulate --seeds 0..60 --steps 20000`",
+        programs: &[bin(
+            "simulate",
+            &["--seeds", "0..60", "--steps", "20000", "--no-shrink", "--threads", "1"],
+        )],
         limit: Duration::from_secs(180),
         searches: false,
     },

@@ -1,171 +1,164 @@
-//! The simulated state machine: a list of names, in memory, with snapshots that outlive it.
+//! The state machine of a simulated node: an application's own, watched, now and then slow, on a disk that may be full.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft_adapters::{
-    EntryPayload, EntryRange, LogIdOf, RaftStateMachine, Snapshot, SnapshotBuilder, SnapshotMetaOf,
-    SnapshotSink, SnapshotSource, StorageError, StoredMembershipOf,
+    EntryPayload, EntryRange, LogIdOf, RaftStateMachine, RaftTypeConfig, Snapshot, SnapshotBuilder,
+    SnapshotMetaOf, SnapshotSink, StorageError, StoredMembershipOf,
 };
+use openraft_engine::{BasicNode, Replica};
 
-use super::Types;
-use super::trace::Trace;
+use super::chance::Chance;
+use super::clock::sleep;
+use super::coverage::Reached;
+use super::disk::{SimDisk, hash_of};
+use super::observer::Observer;
+use super::trace::Event;
 
-type Names = Vec<String>;
-
-/// What a node's snapshots leave on its disk.
-#[derive(Clone, Default)]
-pub(super) struct SnapshotDisk(Arc<Mutex<SnapshotState>>);
-
-#[derive(Default)]
-struct SnapshotState {
-    current: Option<(SnapshotMetaOf<Types>, Bytes)>,
-    received: Option<Bytes>,
+/// What a watched machine tells, and whom.
+struct Watch<C: RaftTypeConfig> {
+    replica: Replica<u64>,
+    observer: Observer,
+    chance: Chance,
+    disk: SimDisk<C>,
 }
 
-impl SnapshotDisk {
-    fn lock(&self) -> MutexGuard<'_, SnapshotState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl<C: RaftTypeConfig<NodeId = u64, Node = BasicNode>> Watch<C> {
+    /// Some time, mostly none.
+    async fn dawdle(&self, one_in: u32, at_most: Duration) {
+        if self.chance.one_in(one_in) {
+            sleep(self.chance.micros(100, at_most.as_micros() as u64)).await;
+        }
+    }
+
+    fn space(&self, action: &str) -> Result<(), StorageError> {
+        if self.disk.is_full() {
+            Err(StorageError::message(action, "no space left on device"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn snapshot(&self, meta: &SnapshotMetaOf<C>) {
+        self.observer.invariants(|invariants| invariants.snapshot(self.replica, meta.last_log_id));
     }
 }
 
 /// The state machine of one life of a node.
-pub(super) struct Machine {
-    node: u64,
-    trace: Trace,
-    disk: SnapshotDisk,
-    names: Names,
-    applied: Option<LogIdOf<Types>>,
+pub(super) struct Machine<C: RaftTypeConfig> {
+    inner: Box<dyn RaftStateMachine<C>>,
+    watch: Arc<Watch<C>>,
 }
 
-impl Machine {
-    pub(super) fn new(node: u64, trace: Trace, disk: SnapshotDisk) -> Self {
-        Self { node, trace, disk, names: Vec::new(), applied: None }
+impl<C: RaftTypeConfig> Machine<C> {
+    pub(super) fn new(
+        inner: Box<dyn RaftStateMachine<C>>,
+        replica: Replica<u64>,
+        observer: Observer,
+        chance: Chance,
+        disk: SimDisk<C>,
+    ) -> Self {
+        Self { inner, watch: Arc::new(Watch { replica, observer, chance, disk }) }
     }
-}
-
-fn decode(bytes: &[u8]) -> Result<Names, StorageError> {
-    postcard::from_bytes(bytes).map_err(|error| StorageError::new("restoring a snapshot", &error))
 }
 
 #[async_trait]
-impl RaftStateMachine<Types> for Machine {
-    async fn last_applied(&mut self) -> Result<Option<LogIdOf<Types>>, StorageError> {
-        let current = self.disk.lock().current.clone();
-        if let Some((meta, bytes)) = current {
-            self.names = decode(&bytes)?;
-            self.applied = meta.last_log_id;
-        }
-        Ok(self.applied)
+impl<C: RaftTypeConfig<NodeId = u64, Node = BasicNode>> RaftStateMachine<C> for Machine<C> {
+    async fn last_applied(&mut self) -> Result<Option<LogIdOf<C>>, StorageError> {
+        self.inner.last_applied().await
     }
 
-    async fn apply(&mut self, entries: EntryRange<Types>) -> Result<Vec<u64>, StorageError> {
-        let mut replies = Vec::new();
+    async fn apply(&mut self, entries: EntryRange<C>) -> Result<Vec<C::R>, StorageError> {
+        self.watch.dawdle(30, Duration::from_millis(60)).await;
         for entry in entries.iter() {
-            let data = match &entry.payload {
-                EntryPayload::Normal(name) => {
-                    replies.push(self.names.len() as u64);
-                    self.names.push(name.clone());
-                    Some(name.clone())
-                }
-                _ => None,
+            let (payload, is_write) = match &entry.payload {
+                EntryPayload::Blank => (0, false),
+                EntryPayload::Normal(data) => (hash_of(data), true),
+                EntryPayload::Membership(membership) => (hash_of(membership), false),
             };
-            self.trace.applied(self.node, entry.log_id, data);
-            self.applied = Some(entry.log_id);
+            let (replica, log_id) = (self.watch.replica, entry.log_id);
+            self.watch.observer.step(Event::Applied { node: replica.node_id, log_id, payload });
+            self.watch
+                .observer
+                .invariants(|invariants| invariants.applies(replica, log_id, payload, is_write));
         }
-        Ok(replies)
+        self.inner.apply(entries).await
     }
 
     fn state_hash(&self) -> Option<u64> {
-        let bytes = self.names.iter().flat_map(|name| name.bytes().chain([0]));
-        Some(bytes.fold(0, |hash: u64, byte| hash.wrapping_mul(0x100_0000_01b3).wrapping_add(byte.into())))
+        self.inner.state_hash()
     }
 
     async fn snapshot_builder(
         &mut self,
-        membership: StoredMembershipOf<Types>,
-    ) -> Result<Box<dyn SnapshotBuilder<Types>>, StorageError> {
-        let snapshot_id = format!("n{}-{:?}", self.node, self.applied.map(|applied| applied.index));
-        let meta = SnapshotMetaOf::<Types> { last_log_id: self.applied, membership, snapshot_id };
-        let bytes =
-            postcard::to_stdvec(&self.names).map_err(|e| StorageError::new("encoding a snapshot", &e))?;
-        Ok(Box::new(Builder { disk: self.disk.clone(), meta, bytes: bytes.into() }))
+        membership: StoredMembershipOf<C>,
+    ) -> Result<Box<dyn SnapshotBuilder<C>>, StorageError> {
+        let inner = self.inner.snapshot_builder(membership).await?;
+        Ok(Box::new(Builder { inner, watch: self.watch.clone() }))
     }
 
-    async fn current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
-        let current = self.disk.lock().current.clone();
-        Ok(current.map(|(meta, bytes)| Snapshot { meta, source: Box::new(Source(bytes)) }))
+    async fn current_snapshot(&mut self) -> Result<Option<Snapshot<C>>, StorageError> {
+        self.inner.current_snapshot().await
     }
 
     async fn snapshot_sink(
         &mut self,
-        _: &SnapshotMetaOf<Types>,
+        meta: &SnapshotMetaOf<C>,
     ) -> Result<Box<dyn SnapshotSink>, StorageError> {
-        Ok(Box::new(Sink { disk: self.disk.clone(), bytes: Vec::new() }))
+        let inner = self.inner.snapshot_sink(meta).await?;
+        Ok(Box::new(Sink { inner, watch: self.watch.clone() }))
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>) -> Result<(), StorageError> {
-        let received = self.disk.lock().received.take();
-        let bytes =
-            received.ok_or_else(|| StorageError::message("installing a snapshot", "none was received"))?;
-        self.names = decode(&bytes)?;
-        self.disk.lock().current = Some((meta.clone(), bytes));
-        self.applied = meta.last_log_id;
-        self.trace.note(format!("n{} installs a snapshot up to {:?}", self.node, meta.last_log_id));
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<C>) -> Result<(), StorageError> {
+        self.watch.dawdle(4, Duration::from_millis(200)).await;
+        self.inner.install_snapshot(meta).await?;
+        self.watch.snapshot(meta);
+        self.watch.observer.count(Reached::SnapshotCaughtUp);
+        let (id, upto) = (self.watch.replica.node_id, meta.last_log_id);
+        self.watch.observer.note(format!("n{id} has installed a snapshot up to {upto:?}"));
         Ok(())
     }
 }
 
-struct Builder {
-    disk: SnapshotDisk,
-    meta: SnapshotMetaOf<Types>,
-    bytes: Bytes,
+struct Builder<C: RaftTypeConfig> {
+    inner: Box<dyn SnapshotBuilder<C>>,
+    watch: Arc<Watch<C>>,
 }
 
 #[async_trait]
-impl SnapshotBuilder<Types> for Builder {
-    async fn build(self: Box<Self>) -> Result<SnapshotMetaOf<Types>, StorageError> {
-        let mut disk = self.disk.lock();
-        let newer = disk.current.as_ref().is_none_or(|(meta, _)| meta.last_log_id < self.meta.last_log_id);
-        if newer {
-            disk.current = Some((self.meta.clone(), self.bytes));
-        }
-        Ok(self.meta)
+impl<C: RaftTypeConfig<NodeId = u64, Node = BasicNode>> SnapshotBuilder<C> for Builder<C> {
+    async fn build(self: Box<Self>) -> Result<SnapshotMetaOf<C>, StorageError> {
+        self.watch.dawdle(4, Duration::from_millis(300)).await;
+        self.watch.space("building a snapshot")?;
+        let meta = self.inner.build().await?;
+        self.watch.snapshot(&meta);
+        self.watch.observer.count(Reached::SnapshotBuilt);
+        let (id, upto) = (self.watch.replica.node_id, meta.last_log_id);
+        self.watch.observer.note(format!("n{id} has built a snapshot up to {upto:?}"));
+        Ok(meta)
     }
 }
 
-struct Source(Bytes);
-
-#[async_trait]
-impl SnapshotSource for Source {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    async fn read_at(&self, offset: u64, max_bytes: usize) -> Result<Bytes, StorageError> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        Ok(self.0.slice(from..self.0.len().min(from + max_bytes)))
-    }
-}
-
-struct Sink {
-    disk: SnapshotDisk,
-    bytes: Vec<u8>,
+struct Sink<C: RaftTypeConfig> {
+    inner: Box<dyn SnapshotSink>,
+    watch: Arc<Watch<C>>,
 }
 
 #[async_trait]
-impl SnapshotSink for Sink {
+impl<C: RaftTypeConfig<NodeId = u64, Node = BasicNode>> SnapshotSink for Sink<C> {
     async fn write_at(&mut self, offset: u64, chunk: Bytes) -> Result<(), StorageError> {
-        assert_eq!(offset, self.bytes.len() as u64, "chunks come in order");
-        self.bytes.extend_from_slice(&chunk);
-        Ok(())
+        self.watch.space("writing a chunk of a snapshot")?;
+        self.inner.write_at(offset, chunk).await
     }
 
     async fn finish(self: Box<Self>) -> Result<(), StorageError> {
-        self.disk.lock().received = Some(self.bytes.into());
-        Ok(())
+        self.inner.finish().await
     }
 
-    async fn abort(self: Box<Self>) {}
+    async fn abort(self: Box<Self>) {
+        self.inner.abort().await;
+    }
 }

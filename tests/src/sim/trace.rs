@@ -1,196 +1,190 @@
-//! The events of a run, their digest, and the safety checks that follow each of them.
+//! The events of a run: each is counted, goes into the digest, and the last ones are kept for whoever reads a failure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use openraft_engine::{LogId, Vote};
+use openraft_engine::{
+    AppendHeader, AppendReply, HeartbeatReply, HeartbeatRequest, LogId, ReadIndexReply, ReadIndexRequest,
+    SnapshotReply, TimeoutNowReply, TimeoutNowRequest, Vote, VoteReply, VoteRequest,
+};
 
-/// How many of the last events a failure shows.
-const SHOWN: usize = 80;
-
-/// Shared by all parts of one run.
-#[derive(Clone)]
-pub(super) struct Trace {
-    inner: Arc<Mutex<Inner>>,
+/// What one node says to another.
+#[derive(Clone, Copy, Hash)]
+pub(super) enum Message {
+    Vote(VoteRequest<u64>),
+    VoteReply(VoteReply<u64>),
+    Heartbeat(HeartbeatRequest<u64>),
+    HeartbeatReply(HeartbeatReply<u64>),
+    TimeoutNow(TimeoutNowRequest<u64>),
+    TimeoutNowReply(TimeoutNowReply<u64>),
+    ReadIndex(ReadIndexRequest<u64>),
+    ReadIndexReply(ReadIndexReply<u64>),
+    Append { header: AppendHeader<u64>, last: Option<LogId<u64>>, entries: usize },
+    AppendReply(AppendReply<u64>),
+    SnapshotChunk { offset: u64, bytes: usize },
+    Snapshot { vote: Vote<u64>, last: Option<LogId<u64>> },
+    SnapshotReply(SnapshotReply<u64>),
 }
 
-struct Inner {
+macro_rules! messages {
+    ($($variant:ident: $type:ident),* $(,)?) => {
+        $(impl From<$type<u64>> for Message {
+            fn from(message: $type<u64>) -> Self {
+                Message::$variant(message)
+            }
+        })*
+    };
+}
+
+messages! {
+    Vote: VoteRequest,
+    VoteReply: VoteReply,
+    Heartbeat: HeartbeatRequest,
+    HeartbeatReply: HeartbeatReply,
+    TimeoutNow: TimeoutNowRequest,
+    TimeoutNowReply: TimeoutNowReply,
+    ReadIndex: ReadIndexRequest,
+    ReadIndexReply: ReadIndexReply,
+    AppendReply: AppendReply,
+    SnapshotReply: SnapshotReply,
+}
+
+/// A log id, or a dash before the first one.
+struct At(Option<LogId<u64>>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(log_id) => write!(f, "{log_id}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Vote(m) => {
+                let what = if m.pre_vote { "would you vote" } else { "vote" };
+                write!(f, "{what} for {} log {}", m.vote, At(m.last_log_id))?;
+                if let Some(deposed) = m.deposes { write!(f, " deposing {deposed}") } else { Ok(()) }
+            }
+            Message::VoteReply(m) => {
+                let what = if m.granted { "granted" } else { "refused" };
+                let pre = if m.pre_vote { "pre-vote " } else { "" };
+                write!(f, "{pre}{what}, at {} log {}", m.vote, At(m.last_log_id))
+            }
+            Message::Heartbeat(m) => {
+                write!(f, "heartbeat {} committed {} position {}", m.vote, At(m.committed), m.position)
+            }
+            Message::HeartbeatReply(m) => {
+                let what = if m.accepted { "follows" } else { "does not follow" };
+                write!(f, "{what}, at {} position {} promises {:?}", m.vote, m.position, m.promised)
+            }
+            Message::TimeoutNow(m) => write!(f, "campaign now, {} log {}", m.vote, At(m.last_log_id)),
+            Message::TimeoutNowReply(m) => write!(f, "campaigns: {}, at {}", m.accepted, m.vote),
+            Message::ReadIndex(_) => f.write_str("read index?"),
+            Message::ReadIndexReply(m) => write!(f, "read index {:?}", m.result),
+            Message::Append { header, last, entries } => write!(
+                f,
+                "append {} after {} up to {} ({entries} entries) committed {} position {}",
+                header.vote,
+                At(header.prev_log_id),
+                At(*last),
+                At(header.committed),
+                header.position
+            ),
+            Message::AppendReply(m) => write!(f, "{:?}, at {} position {}", m.result, m.vote, m.position),
+            Message::SnapshotChunk { offset, bytes } => {
+                write!(f, "snapshot bytes {offset} to {}", *offset + *bytes as u64)
+            }
+            Message::Snapshot { vote, last } => write!(f, "snapshot {vote} up to {}", At(*last)),
+            Message::SnapshotReply(m) => write!(f, "snapshot {:?}, at {}", m.result, m.vote),
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Hash)]
+#[allow(clippy::large_enum_variant)] // Most events are messages.
+pub(super) enum Event {
+    /// A message arrived.
+    Delivered { from: u64, to: u64, message: Message },
+    /// So many writes became durable.
+    Flushed { node: u64, writes: usize },
+    /// A deadline was reached.
+    Timer { node: u64 },
+    /// An entry was applied.
+    Applied { node: u64, log_id: LogId<u64>, payload: u64 },
+    /// A client begins or ends an operation.
+    Client(String),
+    /// Something was broken, or mended.
+    Fault { number: u64, what: String },
+    /// Whatever else a reader wants to know.
+    Note(String),
+}
+
+impl Event {
+    /// Whether it counts as a step: a delivered message, an I/O completion, a timer, a client operation or a fault.
+    fn is_step(&self) -> bool {
+        !matches!(self, Event::Applied { .. } | Event::Note(_))
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Delivered { from, to, message } => write!(f, "n{from} > n{to}  {message}"),
+            Event::Flushed { node, writes } => write!(f, "n{node} disk: {writes} writes are durable"),
+            Event::Timer { node } => write!(f, "n{node} timer"),
+            Event::Applied { node, log_id, .. } => write!(f, "n{node} applies {log_id}"),
+            Event::Client(what) => write!(f, "{what}"),
+            Event::Fault { number, what } => write!(f, "FAULT {number}: {what}"),
+            Event::Note(what) => f.write_str(what),
+        }
+    }
+}
+
+/// The events of a run so far.
+pub(super) struct Trace {
     /// With fixed keys: the same events give the same digest in every process.
     hasher: DefaultHasher,
     steps: u64,
-    recent: VecDeque<String>,
-    /// Who led each term.
-    leaders: BTreeMap<u64, u64>,
-    /// What was applied at each index, by whomever first.
-    applied: Vec<(LogId<u64>, Option<String>)>,
-    /// Where each write was applied.
-    places: BTreeMap<String, u64>,
-    acknowledged: BTreeSet<String>,
-    refused: BTreeSet<String>,
-    elections: u64,
-    changes: u64,
-    wipes: u64,
-    /// The first check that failed. The task that found it panics, but that ends only the task.
-    violation: Option<String>,
-}
-
-impl Inner {
-    fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
-        if !holds {
-            let what = what();
-            self.violation.get_or_insert_with(|| what.clone());
-            panic!("{what}");
-        }
-    }
+    /// How many of the last events are kept.
+    shown: usize,
+    /// With the step and the microsecond at which each happened.
+    recent: VecDeque<(u64, u64, Event)>,
 }
 
 impl Trace {
-    pub(super) fn new() -> Self {
-        let inner = Inner {
-            hasher: DefaultHasher::new(),
-            steps: 0,
-            recent: VecDeque::new(),
-            leaders: BTreeMap::new(),
-            applied: Vec::new(),
-            places: BTreeMap::new(),
-            acknowledged: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            elections: 0,
-            changes: 0,
-            wipes: 0,
-            violation: None,
-        };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+    pub(super) fn new(shown: usize) -> Self {
+        Self { hasher: DefaultHasher::new(), steps: 0, shown, recent: VecDeque::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes an event.
-    pub(super) fn note(&self, event: String) {
-        let mut inner = self.lock();
-        inner.steps += 1;
-        event.hash(&mut inner.hasher);
-        if inner.recent.len() == SHOWN {
-            inner.recent.pop_front();
+    pub(super) fn push(&mut self, micros: u64, event: Event) {
+        self.steps += u64::from(event.is_step());
+        micros.hash(&mut self.hasher);
+        event.hash(&mut self.hasher);
+        if self.recent.len() >= self.shown {
+            self.recent.pop_front();
         }
-        inner.recent.push_back(event);
-    }
-
-    /// A message of a leader was seen: election safety (paper, figure 3).
-    pub(super) fn saw_leader(&self, vote: Vote<u64>) {
-        let mut inner = self.lock();
-        let before = inner.leaders.insert(vote.term, vote.node_id);
-        if before.is_none() {
-            inner.elections += 1;
-        }
-        let one = before.is_none_or(|before| before == vote.node_id);
-        inner.require(one, || format!("term {} has two leaders, {before:?} and {}", vote.term, vote.node_id));
-    }
-
-    /// `node` applied an entry: state machine safety.
-    pub(super) fn applied(&self, node: u64, log_id: LogId<u64>, data: Option<String>) {
-        self.note(format!("n{node} applies {log_id} {data:?}"));
-        let mut inner = self.lock();
-        let index = log_id.index as usize;
-        if let Some(known) = inner.applied.get(index).cloned() {
-            let same = known == (log_id, data);
-            return inner.require(same, || {
-                format!("node {node} applied {log_id} where {known:?} was applied before")
-            });
-        }
-        let follows = inner.applied.len() == index;
-        inner.require(follows, || {
-            format!("node {node} applied {log_id} before anybody applied the entry before it")
-        });
-        if let Some(name) = &data {
-            let refused = inner.refused.contains(name);
-            inner.require(!refused, || format!("{name} was applied, but its client was told: not proposed"));
-            let earlier = inner.places.insert(name.clone(), log_id.index);
-            inner.require(earlier.is_none(), || format!("{name} was applied twice"));
-        }
-        inner.applied.push((log_id, data));
-    }
-
-    /// A change of the membership was answered.
-    pub(super) fn changed(&self, log_id: LogId<u64>) {
-        self.note(format!("the membership of {log_id} is committed"));
-        self.lock().changes += 1;
-    }
-
-    /// A node that is no member loses its directory.
-    pub(super) fn wiped(&self) {
-        self.lock().wipes += 1;
-    }
-
-    /// Changes of the membership answered, and directories lost.
-    pub(super) fn churn(&self) -> (u64, u64) {
-        let inner = self.lock();
-        (inner.changes, inner.wipes)
-    }
-
-    /// A client was told that its write is applied.
-    pub(super) fn acknowledged(&self, name: &str, log_id: LogId<u64>) {
-        self.note(format!("{name} is acknowledged at {log_id}"));
-        let mut inner = self.lock();
-        assert_eq!(
-            inner.places.get(name),
-            Some(&log_id.index),
-            "{name} is acknowledged where it was not applied"
-        );
-        inner.acknowledged.insert(name.to_owned());
-    }
-
-    /// A client was told that its write was certainly not proposed.
-    pub(super) fn refused(&self, name: &str) {
-        let mut inner = self.lock();
-        assert!(
-            !inner.places.contains_key(name),
-            "{name} was applied, but its client was told: not proposed"
-        );
-        inner.refused.insert(name.to_owned());
-    }
-
-    /// Whatever else must hold; its failure fails the run, wherever it is found.
-    pub(super) fn require(&self, holds: bool, what: impl FnOnce() -> String) {
-        self.lock().require(holds, what);
-    }
-
-    /// The first check that failed, in whatever task.
-    pub(super) fn violation(&self) -> Option<String> {
-        self.lock().violation.clone()
-    }
-
-    /// The greatest index that has been acknowledged to any client so far.
-    pub(super) fn acknowledged_upto(&self) -> Option<u64> {
-        let inner = self.lock();
-        inner.acknowledged.iter().filter_map(|name| inner.places.get(name)).max().copied()
-    }
-
-    pub(super) fn acknowledged_count(&self) -> u64 {
-        self.lock().acknowledged.len() as u64
-    }
-
-    pub(super) fn applied_count(&self) -> u64 {
-        self.lock().applied.len() as u64
-    }
-
-    pub(super) fn elections(&self) -> u64 {
-        self.lock().elections
+        self.recent.push_back((self.steps, micros, event));
     }
 
     pub(super) fn steps(&self) -> u64 {
-        self.lock().steps
+        self.steps
     }
 
     pub(super) fn digest(&self) -> u64 {
-        self.lock().hasher.finish()
+        self.hasher.finish()
     }
 
-    /// The last events, oldest first.
+    /// The last events, oldest first, in words.
     pub(super) fn recent(&self) -> Vec<String> {
-        self.lock().recent.iter().cloned().collect()
+        let line = |(step, micros, event): &(u64, u64, Event)| {
+            format!("step {step:>6}  {:>10.3} ms  {event}", *micros as f64 / 1_000.0)
+        };
+        self.recent.iter().map(line).collect()
     }
 }
