@@ -225,6 +225,11 @@ impl<C: RaftTypeConfig> Joining<C> {
                     return Ok(cluster_id);
                 }
                 Ok(Ok(JoinReply::Refused { reason })) => return Err(JoinError::Refused { reason }),
+                // It led before it was removed, or lost its directory, and the member has not heard of it yet. To follow
+                // would be to ask itself, which is refused for good.
+                Ok(Ok(JoinReply::AskLeader { node })) if node == self.node => {
+                    "a member still takes this node for the leader".to_owned()
+                }
                 Ok(Ok(JoinReply::AskLeader { node })) => {
                     leader = Some(node);
                     if !named {

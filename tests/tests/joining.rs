@@ -112,6 +112,41 @@ async fn a_node_that_joins_as_a_learner_stays_one() {
     assert!(!cluster.raft(4).metrics().borrow().membership.membership.is_voter(&4));
 }
 
+/// A member that has not heard that the asker leads no more, for some answers; and the asker at its own address.
+struct Outdated {
+    answers: Mutex<u32>,
+}
+
+#[async_trait]
+impl JoinNetwork<Names> for Outdated {
+    async fn join(
+        &self,
+        member: &BasicNode,
+        request: JoinRequest<u64, BasicNode>,
+    ) -> Result<JoinReply<BasicNode>, NetworkError> {
+        if *member == request.node {
+            return Ok(JoinReply::Refused { reason: "asked itself".to_owned() });
+        }
+        let mut left = self.answers.lock().unwrap();
+        if *left == 0 {
+            return Ok(JoinReply::Admitted { cluster_id: CLUSTER });
+        }
+        *left -= 1;
+        Ok(JoinReply::AskLeader { node: request.node })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joiner_that_is_still_taken_for_the_leader_does_not_ask_itself() {
+    let directory = Directory::new(replica(4), None);
+    let members = Outdated { answers: Mutex::new(3) };
+    let joining = joining(&directory, &[1], true);
+    let waiting = joining.waiting();
+    assert_eq!(joining.join(&members, &Env::tokio()).await.unwrap(), CLUSTER);
+    assert_eq!(*members.answers.lock().unwrap(), 0);
+    assert!(waiting.has_changed().unwrap());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_joiner_waits_while_nobody_leads_and_is_admitted_when_somebody_does() {
     let mut cluster = Cluster::start(3, Config::default()).await;
