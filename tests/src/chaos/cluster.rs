@@ -33,6 +33,7 @@ pub struct Cluster {
     nodes: Vec<Mutex<Node>>,
     members: Mutex<BTreeSet<u64>>,
     defects: Mutex<Vec<String>>,
+    remarks: Mutex<Vec<String>>,
 }
 
 /// One node: its disk, and its process while it runs.
@@ -44,6 +45,9 @@ struct Node {
     joins: bool,
     /// Whether its process may end by itself, as on a full disk.
     may_end: bool,
+    /// Whether it has joined and was not seen to serve yet: a member that has not heard of the latest change of the members
+    /// may refuse it, and then it ends.
+    joining: bool,
     /// Whether it was ever without room: its log then tells of it.
     was_full: bool,
 }
@@ -64,6 +68,7 @@ impl Cluster {
             disk,
             child: None,
             joins: id > founders,
+            joining: false,
             may_end: false,
             was_full: false,
         };
@@ -76,6 +81,7 @@ impl Cluster {
             nodes: (1..).zip(disks).map(node).map(Mutex::new).collect(),
             members: Mutex::new((1..=founders).collect()),
             defects: Mutex::default(),
+            remarks: Mutex::default(),
         }
     }
 
@@ -124,6 +130,11 @@ impl Cluster {
         std::mem::take(&mut lock(&self.defects))
     }
 
+    /// What happened that is worth telling, in words. Takes it.
+    pub(super) fn take_remarks(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.remarks))
+    }
+
     /// Notes something that must not happen.
     pub(super) fn defect(&self, what: String) {
         eprintln!("chaos: DEFECT: {what}");
@@ -163,7 +174,7 @@ impl Cluster {
             // What interrupts this process is not to end the nodes before they are told.
             .process_group(0);
         node.child = Some(command.spawn().map_err(failed)?);
-        node.may_end = false;
+        node.may_end = node.joining;
         Ok(())
     }
 
@@ -236,7 +247,7 @@ impl Cluster {
     /// Destroys what a node has that is no member and does not run. It joins when it is started again.
     pub(super) fn wipe(&self, id: u64) {
         let mut node = self.node(id);
-        node.joins = true;
+        (node.joins, node.joining) = (true, true);
         if let Err(error) = node.disk.wipe() {
             drop(node);
             self.defect(format!("the disk of node {id} cannot be wiped: {error}"));
@@ -251,9 +262,13 @@ impl Cluster {
             Ok(None) => true,
             Ok(Some(status)) => {
                 node.child = None;
-                if !node.may_end {
-                    drop(node);
-                    self.defect(format!("node {id} ended by itself with {status}: {}", self.last_words(id)));
+                let (may_end, joining) = (node.may_end, node.joining);
+                drop(node);
+                let what = format!("node {id} ended by itself with {status}: {}", self.last_words(id));
+                match (may_end, joining) {
+                    (false, _) => self.defect(what),
+                    (true, true) => lock(&self.remarks).push(format!("while it joined, {what}")),
+                    (true, false) => {}
                 }
                 false
             }
@@ -262,6 +277,14 @@ impl Cluster {
                 self.defect(format!("it is not known whether node {id} runs: {error}"));
                 false
             }
+        }
+    }
+
+    /// The node was seen to serve: from now on its process may not end by itself.
+    fn serves(&self, id: u64) {
+        let mut node = self.node(id);
+        if std::mem::replace(&mut node.joining, false) {
+            node.may_end = false;
         }
     }
 
@@ -355,7 +378,10 @@ impl Cluster {
                     "it has ended".to_owned()
                 }
                 true => match self.why_not_ready(id) {
-                    None => return Ok(()),
+                    None => {
+                        self.serves(id);
+                        return Ok(());
+                    }
                     Some(reason) => reason,
                 },
             };

@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 use super::clock_ns;
 use super::cluster::{Cluster, lock};
 use super::fault::{Draw, Kind};
+use super::load;
 use super::net::Place;
 
 /// How long a node may take to serve again after a fault before that is told; it is a defect only at the end.
@@ -227,6 +228,8 @@ impl<'a> Inflictor<'a> {
             }
             Kind::DiskFull => {
                 plan.nodes.iter().for_each(|id| cluster.fill_disk(*id));
+                // The load alone fits for long into what the store has taken already.
+                load::burst(cluster)?;
                 dwell();
                 // One that has not met the full disk in a write goes on as if nothing had been.
                 let ended = plan.nodes.iter().any(|id| !cluster.runs(*id));

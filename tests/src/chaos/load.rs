@@ -110,6 +110,25 @@ impl Load {
     }
 }
 
+/// Some seconds of large values, of which nothing is recorded: about 20 MB more in every log, so that every store needs
+/// more room than it had.
+///
+/// # Errors
+/// If it could not be run. That nothing was answered is none.
+pub(super) fn burst(cluster: &Cluster) -> Result<(), String> {
+    let status = cluster
+        .client_command()
+        .args(["bench", "--endpoints", &cluster.endpoints(), "--timeout-ms", "2000"])
+        .args(["--clients", "4", "--rest-ms", "20", "--seconds", "3"])
+        .args(["--value-size", "32768", "--keys", "20", "--mix", "put=100"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .status();
+    status.map(drop).map_err(|e| format!("the load cannot be started: {e}"))
+}
+
 impl Drop for Load {
     fn drop(&mut self) {
         let _ = self.child.kill(); // It has ended already, as a rule.

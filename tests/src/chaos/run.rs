@@ -104,6 +104,7 @@ pub fn run(settings: &Settings, interrupted: &AtomicBool) -> Result<Report, Stri
     let until_ns = begin_ns + settings.seconds * 1_000_000_000;
     let mut operations = verdict::read_histories(&histories)?;
     let judged = judge(&cluster, &mut operations, &settings.dir);
+    let notes = [notes, cluster.take_remarks()].concat();
     let seconds = begun.elapsed().as_secs();
     Ok(report(text, settings, &cluster, &operations, &faults, &notes, &judged, (begin_ns, until_ns), seconds))
 }

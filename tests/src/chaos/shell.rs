@@ -10,7 +10,8 @@ pub(super) fn output(command: &mut Command) -> Result<String, String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{} ended with {}: {}", shown(command), output.status, said.trim()))
+    let said: Vec<&str> = said.lines().map(str::trim).collect();
+    Err(format!("{} ended with {}: {}", shown(command), output.status, said.join(" ")))
 }
 
 /// The same for a program and its arguments, separated by spaces.
