@@ -94,13 +94,16 @@ fn options(arguments: &Arguments, seed: u64, faults: &Chosen) -> Options {
     Options { seed, steps: arguments.steps, faults: faults.clone(), shown: arguments.events }
 }
 
+/// A seed and how its run ended.
+type Ran = (u64, Result<Report, Box<Failure>>);
+
 /// Runs every seed, or as many as come before the first that fails; their reports in order.
 fn run_all(arguments: &Arguments, faults: &Chosen) -> (Vec<Report>, Option<Box<Failure>>) {
     let seeds = arguments.seeds.clone();
     let next = AtomicU64::new(seeds.start);
     let done = AtomicU64::new(0);
     let over = AtomicBool::new(false);
-    let reports: Mutex<Vec<(u64, Result<Report, Box<Failure>>)>> = Mutex::default();
+    let reports: Mutex<Vec<Ran>> = Mutex::default();
     let shows = std::io::stderr().is_terminal();
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
