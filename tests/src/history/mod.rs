@@ -24,7 +24,7 @@ use std::fmt;
 
 pub use self::operation::{Op, Operation, Outcome, ReadError, read_lines, write_lines};
 use self::register::{Register, Start};
-use self::search::{Verdict, search};
+use self::search::{Verdict, search_how_far};
 pub use self::violation::Violation;
 
 /// What a history without a violation came to.
@@ -63,8 +63,8 @@ impl fmt::Display for Summary {
 
 /// How many operations that may be next a search looks at before it is given up, and how many more for each operation
 /// on the key. A history of ordinary clients needs about as many for each operation as there are clients.
-const EFFORT: u64 = 100_000_000;
-const EFFORT_PER_OPERATION: u64 = 2_000;
+const EFFORT: u64 = 50_000_000;
+const EFFORT_PER_OPERATION: u64 = 500;
 
 /// Checks a history. The operations may stand in any order.
 ///
@@ -88,10 +88,14 @@ pub fn check(operations: &[Operation]) -> Result<Summary, Violation> {
     };
     for (key, operations) in keys {
         let effort = EFFORT + EFFORT_PER_OPERATION * operations.len() as u64;
-        match search(&Register::new(&operations, Start::Absent), effort) {
-            Verdict::Possible => {}
-            Verdict::Impossible => return Err(Violation::new(key, &operations)),
-            Verdict::Undecided => summary.undecided.push(key.to_owned()),
+        let (verdict, at) = search_how_far(&Register::new(&operations, Start::Absent), effort);
+        if verdict == Verdict::Possible {
+            continue;
+        }
+        let known = verdict == Verdict::Impossible;
+        match Violation::find(key, &operations, at, known) {
+            Some(violation) => return Err(violation),
+            None => summary.undecided.push(key.to_owned()),
         }
     }
     Ok(summary)

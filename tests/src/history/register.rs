@@ -176,7 +176,46 @@ impl Register {
             Optional { effect, calls }
         };
         let optional = optional.into_iter().map(by_call).collect();
-        Self { start: unless_unseen(start), steps, optional, values }
+        let mut register = Self { start: unless_unseen(start), steps, optional, values };
+        register.delay();
+        register
+    }
+
+    /// While a value that comes once is there, only who sees it takes effect. So whatever must be done before the last of
+    /// them was called must be done before the value is stored: a store that waits long for who sees it, as one of unknown
+    /// outcome may, is as good as called then.
+    fn delay(&mut self) {
+        let mut swap_of = vec![None; self.values.len()];
+        for (index, step) in self.steps.iter().enumerate() {
+            if let Effect::Swap(found, _) = step.effect {
+                swap_of[found] = Some(index);
+            }
+        }
+        let mut done = vec![false; self.steps.len()];
+        let mut chain = Vec::new();
+        for index in 0..self.steps.len() {
+            // From the end of each chain of swaps, because the last of them delays all.
+            let mut next = Some(index);
+            while let Some(index) = next.filter(|index| !std::mem::replace(&mut done[*index], true)) {
+                chain.push(index);
+                let stored = self.steps[index].effect.stores();
+                next = stored.filter(|value| self.values[*value].once).and_then(|value| swap_of[value]);
+            }
+            while let Some(index) = chain.pop() {
+                self.delay_one(index);
+            }
+        }
+    }
+
+    fn delay_one(&mut self, index: usize) {
+        let Step { effect, call, until } = self.steps[index];
+        let Some(stored) = effect.stores().filter(|value| self.values[*value].once) else { return };
+        let delayed = call.max(self.values[stored].last_call.min(until));
+        self.steps[index].call = delayed;
+        if let Some(found) = effect.sees() {
+            let last_call = &mut self.values[found].last_call;
+            *last_call = delayed.max(*last_call);
+        }
     }
 }
 

@@ -35,7 +35,13 @@ const KEPT_MAX: usize = 1 << 22;
 
 /// Searches, and looks at no more than `effort` operations that may be next.
 pub(super) fn search(register: &Register, effort: u64) -> Verdict {
-    Search::new(register, effort).run()
+    search_how_far(register, effort).0
+}
+
+/// Searches likewise, and tells how far any way led: all that was found returned before this instant.
+pub(super) fn search_how_far(register: &Register, effort: u64) -> (Verdict, u64) {
+    let mut search = Search::new(register, effort);
+    (search.run(), search.furthest)
 }
 
 type Node = u32;
@@ -71,6 +77,8 @@ struct Search<'a> {
     /// The steps that may be next, and the instant before which all of them were called.
     enabled: Vec<u32>,
     frontier: u64,
+    /// The latest that `frontier` ever was, but for the end of all.
+    furthest: u64,
     effort: u64,
 }
 
@@ -176,11 +184,12 @@ impl<'a> Search<'a> {
             branches: comes_again || !register.optional.is_empty(),
             enabled: Vec::new(),
             frontier: 0,
+            furthest: 0,
             effort,
         }
     }
 
-    fn run(mut self) -> Verdict {
+    fn run(&mut self) -> Verdict {
         loop {
             self.settle();
             if self.taken.len() == self.register.steps.len() {
@@ -225,6 +234,9 @@ impl<'a> Search<'a> {
             }
         }
         self.frontier = if node == tail { u64::MAX } else { self.events.at[node as usize] };
+        if self.frontier < u64::MAX {
+            self.furthest = self.furthest.max(self.frontier);
+        }
         self.effort = self.effort.saturating_sub(looked_at);
     }
 

@@ -23,26 +23,35 @@ pub(super) struct Part<'a> {
 }
 
 /// How many operations are looked at in all before what was found is taken for small enough.
-const EFFORT: u64 = 200_000_000;
+const EFFORT: u64 = 50_000_000;
 
-/// A small part of `operations`, which have no order, that has none.
-pub(super) fn shrink<'a>(operations: &[&'a Operation]) -> Part<'a> {
+/// How many returns before and behind the instant at which to look are tried first, then twice as many, and so on.
+const AROUND: usize = 8;
+
+/// A small part of `operations` that has no order. It is looked for near the instant `at` first; and at last among all of
+/// them, if they are `known` to have none.
+pub(super) fn shrink<'a>(operations: &[&'a Operation], at: u64, known: bool) -> Option<Part<'a>> {
     let mut shrinker = Shrinker { effort: EFFORT, stored_again: stored_again(operations) };
     let mut whole: Vec<Piece<'a>> = operations.iter().map(|operation| Piece::whole(operation)).collect();
     whole.sort_by_key(|piece| piece.original.call_ns);
     let unexplained = shrinker.seen_before_it_was_stored(&whole);
     if !unexplained.is_empty() {
-        return Part { operations: unexplained, anything_before: false };
+        return Some(Part { operations: unexplained, anything_before: false });
     }
-    let pieces = shrinker.shortest_beginning(whole.clone());
-    let (pieces, mut anything_before) = shrinker.shortest_end(pieces);
+    let (pieces, anything_before) = match shrinker.around(&whole, at) {
+        Some(pieces) => (pieces, true),
+        None if known => (whole.clone(), false),
+        None => return None,
+    };
+    let pieces = shrinker.shortest_beginning(pieces, anything_before);
+    let (pieces, mut anything_before) = shrinker.shortest_end(pieces, anything_before);
     let mut pieces = shrinker.fewest(pieces, anything_before);
     if anything_before && let Some(more) = shrinker.with_sources(&pieces, &whole) {
         (pieces, anything_before) = (more, false);
     }
     // Where a part of an operation is enough, the whole of it is.
     let operations = pieces.iter().map(|piece| piece.original).collect();
-    Part { operations, anything_before }
+    Some(Part { operations, anything_before })
 }
 
 /// An operation, or what is left of it.
@@ -59,6 +68,9 @@ impl<'a> Piece<'a> {
 
     /// What it is if it may not have happened; `None`: nothing.
     fn open(&self) -> Option<Self> {
+        if self.left.outcome == Outcome::Unknown {
+            return Some(self.clone());
+        }
         let changes = !matches!(self.left.op, Op::Get) && self.left.outcome != Outcome::Fail;
         let open = || Operation { outcome: Outcome::Unknown, return_ns: None, ..self.original.clone() };
         changes.then(|| Self { original: self.original, left: Cow::Owned(open()) })
@@ -106,7 +118,8 @@ impl<'a> Shrinker<'a> {
             let spent = 10 * operations.len() as u64 + 100;
             self.effort = self.effort.saturating_sub(spent);
             let effort = (self.effort / 20).max(1);
-            self.effort > 0 && search(&Register::new(&operations, start), effort) == Verdict::Impossible
+            let verdict = search(&Register::new(&operations, start), effort);
+            self.effort > 0 && verdict == Verdict::Impossible
         })
     }
 
@@ -144,17 +157,31 @@ impl<'a> Shrinker<'a> {
         Vec::new()
     }
 
+    /// What happened near an instant, if that has no order.
+    fn around(&mut self, whole: &[Piece<'a>], at: u64) -> Option<Vec<Piece<'a>>> {
+        let returns = returns(whole);
+        let middle = returns.partition_point(|returned| *returned < at);
+        let mut near = AROUND;
+        while near < returns.len() {
+            let (from, until) = (middle.saturating_sub(near), (middle + near).min(returns.len() - 1));
+            let part = without_idle(end(&beginning(whole, returns[until]), returns[from]));
+            if self.has_no_order(&part, true) {
+                return Some(part);
+            }
+            near *= 2;
+        }
+        None
+    }
+
     /// What has happened until the first return that has no order.
-    fn shortest_beginning(&mut self, whole: Vec<Piece<'a>>) -> Vec<Piece<'a>> {
-        let mut returns: Vec<u64> = whole.iter().filter_map(|piece| piece.left.return_ns).collect();
-        returns.sort_unstable();
-        returns.dedup();
+    fn shortest_beginning(&mut self, whole: Vec<Piece<'a>>, anything_before: bool) -> Vec<Piece<'a>> {
+        let returns = returns(&whole);
         let mut shortest = whole.clone();
         let (mut low, mut high) = (0, returns.len());
         while low < high {
             let middle = low + (high - low) / 2;
             let beginning = beginning(&whole, returns[middle]);
-            if self.has_no_order(&beginning, false) {
+            if self.has_no_order(&beginning, anything_before) {
                 (high, shortest) = (middle, beginning);
             } else {
                 low = middle + 1;
@@ -164,12 +191,12 @@ impl<'a> Shrinker<'a> {
     }
 
     /// The last operations, and what was under way when they began.
-    fn shortest_end(&mut self, pieces: Vec<Piece<'a>>) -> (Vec<Piece<'a>>, bool) {
+    fn shortest_end(&mut self, pieces: Vec<Piece<'a>>, anything_before: bool) -> (Vec<Piece<'a>>, bool) {
         let last = |count: usize| end(&pieces, pieces[pieces.len() - count].original.call_ns);
         let mut enough = 1;
         loop {
             if enough >= pieces.len() {
-                return (pieces, false);
+                return (pieces, anything_before);
             }
             if self.has_no_order(&last(enough), true) {
                 break;
@@ -231,6 +258,14 @@ fn stored_again<'a>(operations: &[&'a Operation]) -> BTreeSet<&'a str> {
     stored.filter(|value| !once.insert(*value)).collect()
 }
 
+/// The instants at which something returned.
+fn returns(pieces: &[Piece<'_>]) -> Vec<u64> {
+    let mut returns: Vec<u64> = pieces.iter().filter_map(|piece| piece.left.return_ns).collect();
+    returns.sort_unstable();
+    returns.dedup();
+    returns
+}
+
 /// Who stored which value first.
 fn first_stored<'a, 'b>(pieces: &'b [Piece<'a>]) -> BTreeMap<Option<&'a str>, &'b Piece<'a>> {
     let mut first = BTreeMap::new();
@@ -260,6 +295,14 @@ fn end<'a>(pieces: &[Piece<'a>], from: u64) -> Vec<Piece<'a>> {
         if piece.original.call_ns < from { piece.open() } else { Some(piece.clone()) }
     };
     relevant.filter_map(happens).collect()
+}
+
+/// Without what is of unknown outcome and stores what nothing here sees.
+fn without_idle(mut pieces: Vec<Piece<'_>>) -> Vec<Piece<'_>> {
+    let seen: BTreeSet<Option<&str>> = pieces.iter().filter_map(Piece::sees).collect();
+    let is_seen = |piece: &Piece<'_>| piece.stores().is_some_and(|value| seen.contains(&value));
+    pieces.retain(|piece| piece.left.outcome != Outcome::Unknown || is_seen(piece));
+    pieces
 }
 
 /// All but those at `out`, and but those that see what one that was left out stores.

@@ -19,11 +19,12 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// That of operations on `key` that have no order.
-    pub(super) fn new(key: &str, operations: &[&Operation]) -> Self {
-        let Part { operations: few, anything_before } = shrink(operations);
+    /// That of operations on `key` that are `known` to have no order, or that perhaps have one, because of something near
+    /// the instant `at`. `None`: they perhaps have one, and none was found that has not.
+    pub(super) fn find(key: &str, operations: &[&Operation], at: u64, known: bool) -> Option<Self> {
+        let Part { operations: few, anything_before } = shrink(operations, at, known)?;
         let few = few.into_iter().cloned().collect();
-        Self { key: key.to_owned(), operations: few, anything_before, of: operations.len() }
+        Some(Self { key: key.to_owned(), operations: few, anything_before, of: operations.len() })
     }
 }
 
