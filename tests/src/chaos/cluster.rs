@@ -18,7 +18,7 @@ use super::shell;
 const COMMAND_TIMEOUT_MS: u64 = 8_000;
 
 /// How long a node may take to end in order: longer than only a defect does.
-const STOP_PATIENCE: Duration = Duration::from_secs(120);
+const STOP_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How often a node is asked for all that it holds.
 const EXPORT_ATTEMPTS: u32 = 5;
@@ -395,7 +395,7 @@ impl Cluster {
     /// Everything that node `id` holds once it has caught up with what was acknowledged, as lines of key and value.
     pub(super) fn export(&self, id: u64, to: &Path) -> Result<String, String> {
         let (address, to) = (self.network.address(id), to.to_string_lossy());
-        let arguments = ["export", "--endpoints", &address, "--timeout-ms", "20000", "-o", &to];
+        let arguments = ["export", "--endpoints", &address, "--timeout-ms", "60000", "-o", &to];
         // A busy machine is no reason to judge nothing.
         let mut result = self.admin(&arguments);
         for _ in 1..EXPORT_ATTEMPTS {

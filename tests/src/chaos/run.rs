@@ -22,7 +22,7 @@ pub const STRANGERS: u64 = 2;
 
 /// How long every member may take to serve after everything is healed, and the cluster to form. Much longer than it
 /// takes, because the machine may be busy: only a defect reaches it.
-const HEALED_PATIENCE: Duration = Duration::from_secs(180);
+const HEALED_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Of the run's time, how much is left at its end for the cluster to serve undisturbed.
 const CALM_SHARE: u32 = 8;

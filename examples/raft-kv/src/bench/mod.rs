@@ -40,6 +40,9 @@ pub(crate) use options::BenchOptions;
 use stats::Stats;
 use worker::{Keys, Load};
 
+/// How long an endpoint may take to answer before the run begins, however little time an operation is given.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs the load and prints what came of it.
 pub(crate) async fn bench(options: BenchOptions) -> Result<(), Failure> {
     options.validate()?;
@@ -54,7 +57,8 @@ pub(crate) async fn bench(options: BenchOptions) -> Result<(), Failure> {
     let history = options.history.as_deref().map(History::create).transpose()?;
     let mut stop = Stop::listen(false)?;
     let client = options.cluster.client();
-    someone_answers(&client).await?;
+    let patient = options.cluster.timeout().max(BEGIN_PATIENCE);
+    someone_answers(&Client::new(options.cluster.endpoints.clone(), patient)).await?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(since_1970.subsec_nanos().into());
     let prefix = match history {
