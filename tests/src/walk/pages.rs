@@ -17,9 +17,10 @@ pub const NOT_WALKED: [(&str, &str); 2] = [
 ];
 
 /// Pages whose commands are for those who carry on the work, and why they are not run here.
-pub const FOR_CONTRIBUTORS: [(&str, &str); 2] = [
+pub const FOR_CONTRIBUTORS: [(&str, &str); 3] = [
     ("docs/mutants.md", "its command needs cargo-mutants, and hours of a machine's time"),
     ("docs/chaos.md", "its command needs root and ten minutes; .ci/run has a shorter one"),
+    ("docs/hostile-input.md", "its commands need cargo-fuzz, and hours of a machine's time"),
 ];
 
 /// The one command that the walk cannot run, because it runs the walk: `.ci/run` takes it out of the README and runs it.
