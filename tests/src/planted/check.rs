@@ -89,12 +89,12 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "simulate",
-        what: "whole clusters on virtual time, `simulate --seeds 0..60 --steps 20000`",
+        what: "whole clusters on virtual time, `simulate --seeds 0..500 --steps 20000`, until the first violation",
         programs: &[bin(
             "simulate",
-            &["--seeds", "0..60", "--steps", "20000", "--no-shrink", "--threads", "1"],
+            &["--seeds", "0..500", "--steps", "20000", "--no-shrink", "--threads", "1"],
         )],
-        limit: Duration::from_secs(180),
+        limit: Duration::from_secs(3_600),
         searches: false,
     },
     Check {
