@@ -267,10 +267,9 @@ impl<S: Subject> Cluster<S> {
         let replica = self.replica(id);
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let Some(life) = node.life.take() else { return };
-        node.membership = self.observer.membership(replica).or(node.membership.take());
         self.network.unregister(id);
         life.process.kill();
-        self.observer.unwatch(replica);
+        node.membership = self.observer.unwatch(replica).or(node.membership.take());
         let (kept, of) = node.log.crash();
         self.observer.note(format!("n{id} is down; of {of} unflushed writes it keeps {kept}"));
         drop(life);

@@ -23,7 +23,8 @@ impl<S: Subject> Cluster<S> {
         let running = if fault.pick >> 32 & 3 == 0 { self.leader().or(running) } else { running };
         let other =
             one(&ids.iter().copied().filter(|id| *id != any).collect::<Vec<_>>()).expect("there are more");
-        let what = format!("{:?} of n{any}, or n{running:?} that runs", fault.kind);
+        let runs = running.map_or_else(|| "nobody".to_owned(), |id| format!("n{id}"));
+        let what = format!("{:?} (any: n{any} and n{other}; of those that run: {runs})", fault.kind);
         self.observer.step(Event::Fault { number: fault.number, what });
         match (fault.kind, running) {
             (Kind::Start, _) => {

@@ -106,11 +106,11 @@ impl Observer {
         self.lock().nodes.insert(replica, Watched { look, membership, may_fail: false });
     }
 
-    /// This node is no more, after a last look.
-    pub(super) fn unwatch(&self, replica: Replica<u64>) {
+    /// This node is no more, after a last look. Returns the membership that was in force there.
+    pub(super) fn unwatch(&self, replica: Replica<u64>) -> Option<Stated> {
         let mut inner = self.lock();
         inner.look();
-        inner.nodes.remove(&replica);
+        inner.nodes.remove(&replica).map(|watched| watched.membership)
     }
 
     /// From now on this node may end with a storage error.
